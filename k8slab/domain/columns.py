@@ -1,0 +1,224 @@
+"""Columns of many things: the arrays that kernels, policies and frames share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from k8slab.domain.resources import ResourceSchema
+
+V = TypeVar("V", bound=Hashable)
+Ints = npt.NDArray[np.int64]
+Codes32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Codes(Generic[V]):
+    """A column of few distinct values: `values[codes[row]]`, code -1 where a row has none.
+
+    codes  : int32[N]
+    values : the distinct values, in order of first appearance
+    """
+
+    codes: Codes32
+    values: tuple[V, ...]
+
+    @classmethod
+    def of(cls, items: Iterable[V | None]) -> Codes[V]:
+        """Intern a sequence; None becomes code -1."""
+        index: dict[V, int] = {}
+        codes = [-1 if item is None else index.setdefault(item, len(index)) for item in items]
+        return cls(np.array(codes, dtype=np.int32), tuple(index))
+
+    @classmethod
+    def constant(cls, value: V, count: int) -> Codes[V]:
+        """The same value on every row."""
+        return cls(np.zeros(count, dtype=np.int32), (value,))
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, row: int) -> V | None:
+        code = int(self.codes[row])
+        return None if code < 0 else self.values[code]
+
+    def take(self, rows: npt.NDArray[Any]) -> Codes[V]:
+        """The column of these rows, in this order."""
+        return Codes(self.codes[rows], self.values)
+
+    def to_array(self) -> npt.NDArray[np.object_]:
+        """object[N] of the values, None where there is none."""
+        return np.array([*self.values, None], dtype=object)[self.codes]
+
+    def equals(self, value: V) -> npt.NDArray[np.bool_]:
+        """bool[N]: which rows have this value."""
+        if value not in self.values:
+            return np.zeros(len(self.codes), dtype=np.bool_)
+        return np.asarray(self.codes == self.values.index(value))
+
+
+class Names(Sequence[str]):
+    """Unique names by row: a list, or "prefix-0", "prefix-1", ... made when asked for.
+
+    A million generated names cost nothing until someone looks at them.
+    """
+
+    def __init__(self, names: Iterable[str] | None = None, *, prefix: str = "", count: int = 0) -> None:
+        self._listed: list[str] | None = None if names is None else list(names)
+        self._prefix = prefix
+        self._count = count if self._listed is None else len(self._listed)
+        self._picked: tuple[Names, npt.NDArray[Any]] | None = None
+        self._rows: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(self._count))]
+        if not -self._count <= row < self._count:
+            raise IndexError(row)
+        if self._listed is not None:
+            return self._listed[row]
+        if self._picked is not None:
+            return self._picked[0][int(self._picked[1][row])]
+        return f"{self._prefix}{row % self._count}"
+
+    def __iter__(self) -> Iterator[str]:
+        if self._listed is not None:
+            return iter(self._listed)
+        if self._picked is not None:
+            return (self._picked[0][row] for row in self._picked[1].tolist())
+        return (f"{self._prefix}{row}" for row in range(self._count))
+
+    def row(self, name: str) -> int:
+        """The row of a name, -1 if no row has it."""
+        if self._listed is None and self._picked is None:
+            digits = name[len(self._prefix):]
+            if name.startswith(self._prefix) and digits.isdecimal():
+                row = int(digits)
+                return row if row < self._count and str(row) == digits else -1
+            return -1
+        if self._rows is None:
+            self._rows = {listed: row for row, listed in enumerate(self)}
+        return self._rows.get(name, -1)
+
+    def repeated(self) -> str | None:
+        """A name that stands on more than one row, None if there is none."""
+        if self._listed is None:
+            if self._picked is None:
+                return None
+            base, rows = self._picked
+            if len(np.unique(rows)) == len(rows) and base.repeated() is None:
+                return None
+        return next((name for name, count in Counter(self).items() if count > 1), None)
+
+    def __repr__(self) -> str:
+        return f"Names({', '.join(self[:3])}{', ...' if len(self) > 3 else ''}; {len(self):,} in all)"
+
+    def take(self, rows: npt.NDArray[Any]) -> Names:
+        """The names of these rows, in this order."""
+        picked = Names(count=len(rows))
+        picked._picked = (self, np.asarray(rows))
+        return picked
+
+    def to_array(self) -> npt.NDArray[np.object_]:
+        """object[N] of the names."""
+        out = np.empty(self._count, dtype=object)
+        out[:] = list(self)
+        return out
+
+
+@dataclass(frozen=True)
+class Taint:
+    """A node's taint: pods stay away unless they tolerate it."""
+
+    key: str
+    value: str = ""
+    effect: str = "NoSchedule"
+
+    def __str__(self) -> str:
+        return f"{{{self.key}: {self.value}}}"
+
+
+@dataclass(frozen=True)
+class Toleration:
+    """A pod's toleration. Empty key or effect stands for any; operator Exists ignores the value."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+    def tolerates(self, taint: Taint) -> bool:
+        """Kubernetes' rule: effect, key and value match, where an empty one matches all."""
+        return (
+            self.effect in ("", taint.effect)
+            and self.key in ("", taint.key)
+            and (self.operator == "Exists" or (self.operator in ("", "Equal") and self.value == taint.value))
+        )
+
+
+Taints = tuple[Taint, ...]
+Tolerations = tuple[Toleration, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class NodeColumns:
+    """What a policy may know of the nodes: views of the state's arrays, not to be written.
+
+    allocatable : int64[R, N]  what pods may use
+    requested   : int64[R, N]  bound pods and foreign usage
+    schedulable : bool[N]      ready and not cordoned
+    state       : int8[N]      code into domain.models.NODE_STATES
+    taints      : Codes[Taints]
+    labels      : key -> Codes[str]
+    arrays      : name -> any per-node array a user attached, [N]
+    """
+
+    schema: ResourceSchema
+    names: Names
+    allocatable: Ints
+    requested: Ints
+    schedulable: npt.NDArray[np.bool_]
+    state: npt.NDArray[np.int8]
+    taints: Codes[Taints]
+    labels: Mapping[str, Codes[str]]
+    arrays: Mapping[str, npt.NDArray[Any]]
+
+    def __len__(self) -> int:
+        return int(self.allocatable.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class PodColumns:
+    """What a policy may know of pods that wait, in the order they are to be placed.
+
+    requests    : int64[P, R]
+    rows        : int64[P]     each pod's number in the run; seeds its random draws
+    namespaces  : Codes[str]
+    tolerations : Codes[Tolerations]
+    priority    : int32[P]
+    labels      : key -> Codes[str]
+    """
+
+    schema: ResourceSchema
+    names: Names
+    requests: Ints
+    rows: Ints
+    namespaces: Codes[str]
+    tolerations: Codes[Tolerations]
+    priority: Codes32
+    labels: Mapping[str, Codes[str]]
+
+    def __len__(self) -> int:
+        return int(self.requests.shape[0])
