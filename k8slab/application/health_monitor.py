@@ -1,0 +1,118 @@
+"""The health monitor: notices failed pods and silent nodes, and calls whoever acts on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+from k8slab.application.background import BackgroundLoop
+from k8slab.application.ledger import lock_of
+from k8slab.domain.instants import SECOND_NS, UtcTime, from_ns, to_ns
+from k8slab.domain.models import Node, NodeState, Pod, PodPhase
+from k8slab.domain.ports import HealthSourcePort, NodeRepositoryPort, PodRepositoryPort, TimePort
+
+HEARTBEAT_TIMEOUT_NS: Final = 30 * SECOND_NS
+INTERVAL_S: Final = 10.0
+
+
+class _NoNews:
+    """The health source of a monitor that is given none: only what is saved counts."""
+
+    def failed_pods(self, running: Sequence[Pod], now_ns: int) -> Collection[str]:
+        return ()
+
+    def heard_from(self, nodes: Sequence[Node], now_ns: int) -> Collection[str]:
+        return ()
+
+
+class HealthMonitor:
+    """Calls back when a pod has failed, or a ready node hasn't been heard from for 30 s.
+
+    on_pod_failure(pod), on_node_failure(node) : called outside all locks, with fresh
+    values, once a failure
+    health : says what failed and who was heard from; without one, a pod has failed when
+             it is saved as FAILED, and a node was heard from at its saved last_heartbeat
+    """
+
+    def __init__(
+        self,
+        pod_repo: PodRepositoryPort,
+        node_repo: NodeRepositoryPort,
+        on_pod_failure: Callable[[Pod], object] | None = None,
+        on_node_failure: Callable[[Node], object] | None = None,
+        *,
+        health: HealthSourcePort | None = None,
+        clock: TimePort | None = None,
+    ) -> None:
+        self._pods = pod_repo
+        self._nodes = node_repo
+        self._lock = lock_of(node_repo)
+        self._on_pod_failure = on_pod_failure
+        self._on_node_failure = on_node_failure
+        self._health: HealthSourcePort = health if health is not None else _NoNews()
+        self._clock = clock if clock is not None else UtcTime()
+        self._told: set[tuple[str, int]] = set()
+        self._loop = BackgroundLoop(self.check, INTERVAL_S, "k8slab-health")
+
+    def check(self) -> None:
+        """Look at all pods and all nodes once."""
+        self.check_pod_health()
+        self.check_node_health()
+
+    def check_pod_health(self) -> None:
+        """Save as FAILED what the health source says has failed, and call back for every new failure."""
+        for pod in self._newly_failed():
+            if self._on_pod_failure is not None:
+                self._on_pod_failure(pod)
+            self._forget_if_healed(pod)
+
+    def check_node_health(self) -> None:
+        """Save heartbeats that came; save ready nodes silent for over 30 s as NOT_READY, and call back for each."""
+        for node in self._fallen_silent():
+            if self._on_node_failure is not None:
+                self._on_node_failure(node)
+
+    def start_monitoring(self) -> None:
+        """Check every 10 s in a daemon thread, until stop_monitoring() or until nobody holds the monitor."""
+        self._loop.start()
+
+    def stop_monitoring(self) -> None:
+        """End the thread that start_monitoring() began, if any; returns when it has ended."""
+        self._loop.stop()
+
+    def _newly_failed(self) -> list[Pod]:
+        with self._lock:
+            pods = self._pods.list_pods()
+            running = [pod for pod in pods if pod.phase is PodPhase.RUNNING]
+            reported = set(self._health.failed_pods(running, self._clock.now()))
+            for pod in running:
+                if pod.pod_id in reported:
+                    self._pods.update_pod_phase(pod.pod_id, PodPhase.FAILED)
+                    pod.phase = PodPhase.FAILED
+            failed = {(pod.pod_id, pod.restart_count): pod for pod in pods if pod.phase is PodPhase.FAILED}
+            new = [pod for key, pod in failed.items() if key not in self._told]
+            self._told = set(failed)
+            return new
+
+    def _forget_if_healed(self, pod: Pod) -> None:
+        # Healed at once, it can fail again before the next check, and that is another failure.
+        with self._lock:
+            now = self._pods.get_pod(pod.pod_id)
+            if now is None or now.phase is not PodPhase.FAILED:
+                self._told = {key for key in self._told if key[0] != pod.pod_id}
+
+    def _fallen_silent(self) -> list[Node]:
+        with self._lock:
+            now = self._clock.now()
+            nodes = self._nodes.list_nodes()
+            heard = set(self._health.heard_from(nodes, now))
+            silent = []
+            for node in nodes:
+                if node.node_id in heard:
+                    node.last_heartbeat = from_ns(now)
+                    self._nodes.save_node(node)
+                elif node.state is NodeState.READY and now - to_ns(node.last_heartbeat) > HEARTBEAT_TIMEOUT_NS:
+                    node.state = NodeState.NOT_READY
+                    self._nodes.save_node(node)
+                    silent.append(node)
+            return silent

@@ -1,0 +1,189 @@
+"""The orchestrator: where services, repositories and clock are wired together."""
+
+from __future__ import annotations
+
+import threading
+from math import fsum
+from types import TracebackType
+from typing import Any, Final
+
+from k8slab.application.auto_scaler import AutoScaler
+from k8slab.application.background import BackgroundLoop
+from k8slab.application.consensus_manager import ConsensusManager
+from k8slab.application.control_loop import ControlLoop
+from k8slab.application.health_monitor import HealthMonitor
+from k8slab.application.pod_scheduler import LEAST_USED, PodScheduler
+from k8slab.application.self_healer import EVENTS_KEPT, SelfHealer
+from k8slab.domain.instants import from_ns
+from k8slab.domain.models import AutoScalingConfig, Node, NodeState, Pod, PodPhase, RaftState, SelfHealingEvent
+from k8slab.domain.ports import ClockPort, HealthSourcePort, NodeRepositoryPort, PodRepositoryPort
+from k8slab.infrastructure.clocks import WallClock
+from k8slab.infrastructure.health import ReportedHealth
+from k8slab.infrastructure.in_memory_node_repository import InMemoryNodeRepository
+from k8slab.infrastructure.in_memory_pod_repository import InMemoryPodRepository
+from k8slab.policies import Policy
+from k8slab.state import ClusterState
+
+OWN_NODES: Final = {"node-1": "zone-2", "node-2": "zone-3", "node-3": "zone-1"}
+INTERVAL_S: Final = 5.0
+
+
+class KubernetesOrchestrator:
+    """A small cluster that looks after itself: schedules, scales, heals, and keeps a log by Raft.
+
+    Three ready nodes, node-1 to node-3, are there unless `nodes` brings its own; they
+    beat by themselves as long as this process lives. A failed pod goes to the healer
+    and a failed node is evacuated; what becomes pending is placed at the next step.
+
+    pods, nodes : repositories; by default two in memory that share one state
+    clock       : the wall clock by default. Given another, no thread is started: move
+                  it, and call step()
+    health      : where news of failures come from; by default `ReportedHealth`, which
+                  takes reports. `FaultModel(...)` makes things fail
+    policy      : how schedule_pod chooses, see PodScheduler
+    background  : whether a daemon thread calls step() every 5 s
+
+    Safe to call from several threads. close(), or leaving a with block, ends its
+    threads; it still answers after that.
+
+    >>> with KubernetesOrchestrator() as orchestrator:
+    ...     pod = Pod("web-1", "web-1", "default", "", PodPhase.PENDING, "nginx:1.27")
+    ...     orchestrator.schedule_pod(pod), pod.node_id
+    (True, 'node-1')
+    """
+
+    def __init__(
+        self,
+        node_id: str = "node-1",
+        *,
+        pods: PodRepositoryPort | None = None,
+        nodes: NodeRepositoryPort | None = None,
+        clock: ClockPort | None = None,
+        health: HealthSourcePort | None = None,
+        policy: str | Policy = LEAST_USED,
+        background: bool | None = None,
+    ) -> None:
+        self.clock: ClockPort = clock if clock is not None else WallClock()
+        state = ClusterState(clock=self.clock)
+        self.pods: PodRepositoryPort = pods if pods is not None else InMemoryPodRepository(state)
+        self.nodes: NodeRepositoryPort = nodes if nodes is not None else InMemoryNodeRepository(state)
+        self.health: HealthSourcePort = health if health is not None else ReportedHealth(beating=OWN_NODES)
+        self.scheduler = PodScheduler(self.pods, self.nodes, policy=policy)
+        self.autoscaler = AutoScaler(self.pods, self.nodes, clock=self.clock)
+        self.healer = SelfHealer(self.pods, self.nodes, clock=self.clock)
+        self.monitor = HealthMonitor(
+            self.pods,
+            self.nodes,
+            on_pod_failure=self.healer.heal_failed_pod,
+            on_node_failure=self.healer.evacuate_node,
+            health=self.health,
+            clock=self.clock,
+        )
+        self.consensus = ConsensusManager(node_id, clock=self.clock)
+        self._control = ControlLoop(self.monitor, self.autoscaler, self.scheduler, self.consensus)
+        self._loop = BackgroundLoop(self._control.step, INTERVAL_S, "k8slab-control")
+        self._add_own_nodes()
+        self.consensus.start_consensus_protocol()
+        if background if background is not None else clock is None:
+            self._loop.start()
+
+    # -- pods and nodes --------------------------------------------------------
+
+    def schedule_pod(self, pod: Pod) -> bool:
+        """Put the pod on its best node and say so in `pod`; False, and nothing changed, if none fits."""
+        return self.scheduler.schedule_pod(pod)
+
+    def get_pod_status(self, pod_id: str) -> Pod | None:
+        """A snapshot of the pod, None if there is none."""
+        return self.pods.get_pod(pod_id)
+
+    def get_node_status(self, node_id: str) -> Node | None:
+        """A snapshot of the node, None if there is none."""
+        return self.nodes.get_node(node_id)
+
+    # -- scaling, healing --------------------------------------------------------
+
+    def configure_autoscaling(self, config: AutoScalingConfig) -> None:
+        """Scale this deployment from now on, by the threshold rule."""
+        self.autoscaler.configure_autoscaling(config)
+
+    def check_autoscaling(self) -> None:
+        """Take each deployment one step where its rule says so, and place what waits."""
+        self.autoscaler.check_autoscaling()
+        self.scheduler.schedule_pending()
+
+    def get_healing_events(self, limit: int = 100) -> list[SelfHealingEvent]:
+        """The last events, at most `limit`, oldest first."""
+        return self.healer.get_healing_events(limit)
+
+    # -- consensus ---------------------------------------------------------------
+
+    def get_raft_state(self) -> RaftState:
+        """A snapshot of this member of the Raft cluster, which is the only one: it leads."""
+        return self.consensus.get_raft_state()
+
+    def append_log_entry(self, entry: dict[str, Any]) -> bool:
+        """Append to the log; False unless this member leads."""
+        return self.consensus.append_log_entry(entry)
+
+    # -- the whole -----------------------------------------------------------------
+
+    def get_cluster_stats(self) -> dict[str, Any]:
+        """Counts of nodes, pods and kept healing events; utilization in percent of capacity; Raft's role and term."""
+        nodes, pods, raft = self.nodes.list_nodes(), self.pods.list_pods(), self.get_raft_state()
+        return {
+            "total_nodes": len(nodes),
+            "ready_nodes": sum(node.state is NodeState.READY for node in nodes),
+            "total_pods": len(pods),
+            "running_pods": sum(pod.phase is PodPhase.RUNNING for pod in pods),
+            "failed_pods": sum(pod.phase is PodPhase.FAILED for pod in pods),
+            "cpu_utilization": _percent([n.cpu_used for n in nodes], [n.cpu_capacity for n in nodes]),
+            "memory_utilization": _percent([n.memory_used for n in nodes], [n.memory_capacity for n in nodes]),
+            "raft_role": raft.role.value,
+            "raft_term": raft.term,
+            "healing_events": len(self.get_healing_events(EVENTS_KEPT)),
+        }
+
+    def step(self) -> None:
+        """One control step now: check health, heal, scale, place what waits."""
+        self._control.step()
+
+    def close(self) -> None:
+        """End the background threads; returns when they have ended."""
+        self._loop.stop()
+        self.monitor.stop_monitoring()
+        self.consensus.stop()
+
+    def __enter__(self) -> KubernetesOrchestrator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _add_own_nodes(self) -> None:
+        if self.nodes.list_nodes():
+            return
+        now = from_ns(self.clock.now())
+        for node_id, zone in OWN_NODES.items():
+            labels = {"zone": zone, "node-type": "worker"}
+            self.nodes.save_node(Node(node_id, f"k8s-{node_id}", NodeState.READY, labels=labels, last_heartbeat=now))
+
+
+_INSTANCE_LOCK: Final = threading.Lock()
+_instance: KubernetesOrchestrator | None = None
+
+
+def get_kubernetes_orchestrator() -> KubernetesOrchestrator:
+    """The process's one orchestrator, made when first asked for, by whichever thread is first."""
+    global _instance
+    with _INSTANCE_LOCK:
+        if _instance is None:
+            _instance = KubernetesOrchestrator()
+        return _instance
+
+
+def _percent(used: list[float], capacity: list[float]) -> float:
+    whole = fsum(capacity)
+    return 100 * fsum(used) / whole if whole > 0 else 0.0
