@@ -1,0 +1,118 @@
+"""Policies by name: `policy("best-fit")` gives one, `policy_names()` lists them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from k8slab.errors import InputError, UnknownName
+from k8slab.policies import plugins
+from k8slab.policies.policy import Decisions, Evaluation, Path, Policy, Ties
+from k8slab.policies.user import array, filter_plugin, kernel, label, score_plugin, taint
+
+__all__ = [
+    "Decisions",
+    "Evaluation",
+    "Path",
+    "Policy",
+    "Ties",
+    "array",
+    "filter_plugin",
+    "kernel",
+    "label",
+    "policy",
+    "policy_names",
+    "score_plugin",
+    "taint",
+]
+
+_FILTERS: Final = (plugins.NodeUnschedulable(), plugins.TaintToleration(), plugins.NodeResourcesFit())
+Weights = Mapping[str, int] | None
+
+
+def _kube_default(resources: Weights = None) -> Policy:
+    scores = ((plugins.LeastAllocated(resources), 1), (plugins.BalancedAllocation(resources), 1))
+    return _make("kube-default", "kube-scheduler's resource scores: spreads, cpu and memory balanced.", scores)
+
+
+def _single(name: str, summary: str, plugin: Callable[..., Any]) -> Callable[..., Policy]:
+    def make(resources: Weights = None) -> Policy:
+        return _make(name, summary, ((plugin(resources), 1),))
+
+    return make
+
+
+def _ratio(
+    resources: Weights = None, shape: Iterable[tuple[int, int]] = plugins.RequestedToCapacityRatio.shape
+) -> Policy:
+    plugin = plugins.RequestedToCapacityRatio(resources, tuple(shape))
+    summary = "Scores utilization by a broken line; by default best near 70 %."
+    return _make("requested-to-capacity", summary, ((plugin, 1),))
+
+
+def _make(name: str, summary: str, scores: tuple[tuple[Any, float], ...]) -> Policy:
+    ties: Ties = "random" if name in ("kube-default", "random") else "lowest"
+    return Policy(name, summary, _FILTERS, scores, ties)
+
+
+_SHIPPED: Final[dict[str, Callable[..., Policy]]] = {
+    "kube-default": _kube_default,
+    "least-allocated": _single(
+        "least-allocated", "Spreads: the node with most cpu and memory left, in percent.", plugins.LeastAllocated
+    ),
+    "most-allocated": _single(
+        "most-allocated", "Packs: the node with most cpu and memory in use, in percent.", plugins.MostAllocated
+    ),
+    "requested-to-capacity": _ratio,
+    "balanced": _single(
+        "balanced", "Keeps cpu and memory of a node equally full.", plugins.BalancedAllocation
+    ),
+    "best-fit": _single(
+        "best-fit", "Packs: least left over all resources, in parts of the largest node.", plugins.BestFit
+    ),
+    "worst-fit": _single(
+        "worst-fit", "Spreads: most left over all resources, in parts of the largest node.", plugins.WorstFit
+    ),
+    "first-fit": lambda: _make("first-fit", "The first node that fits.", ()),
+    "dot-product": _single(
+        "dot-product", "Tetris: the node whose free resources lie along the pod's request.", plugins.DotProduct
+    ),
+    "random": lambda: _make("random", "Any node that fits, each as likely.", ()),
+}
+
+
+def policy_names() -> tuple[str, ...]:
+    """The names of the shipped policies."""
+    return tuple(_SHIPPED)
+
+
+def policy(name: str, **arguments: Any) -> Policy:
+    """A shipped policy by its name.
+
+    arguments : `resources={"cpu": 1, "nvidia.com/gpu": 5}` weighs the resources of its
+    scores; `shape=[(0, 0), (100, 10)]` is requested-to-capacity's line.
+
+    Raises UnknownName for a name that no policy has, with the nearest; InputError for
+    an argument that it doesn't take.
+
+    >>> policy("best-fit")
+    <Policy best-fit: filters NodeUnschedulable, TaintToleration, NodeResourcesFit; scores 1 x BestFit; ties lowest>
+    """
+    if name not in _SHIPPED:
+        raise UnknownName("policy", name, _SHIPPED)
+    make = _SHIPPED[name]
+    known = tuple(inspect.signature(make).parameters)
+    for argument in arguments:
+        if argument not in known:
+            raise InputError(f"policy {name!r} takes {', '.join(known) or 'no arguments'}, not {argument!r}")
+    return make(**arguments)
+
+
+def as_policy(given: str | Policy) -> Policy:
+    """A policy from a name or from itself. Raises UnknownName or InputError."""
+    if isinstance(given, Policy):
+        return given
+    if isinstance(given, str):
+        return policy(given)
+    raise InputError(f"policy={given!r} is neither a name nor a k8slab.Policy")
