@@ -1,0 +1,7 @@
+"""Where clusters and workloads come from: drawn, read from frames and files, dumped by kubectl, or embedded."""
+
+from k8slab.datasets.cluster import ZONE, Cluster
+from k8slab.datasets.openb import OPENB_CARD, openb
+from k8slab.datasets.workload import Workload
+
+__all__ = ["OPENB_CARD", "ZONE", "Cluster", "Workload", "openb"]
