@@ -1,0 +1,1 @@
+"""Experiments: schedule one policy, compare many, keep what makes a result again."""

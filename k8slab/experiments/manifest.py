@@ -1,0 +1,134 @@
+"""What a result was made from: enough to make it again, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from k8slab import __version__
+from k8slab.errors import InputError
+
+if TYPE_CHECKING:
+    from k8slab.datasets import Cluster, Workload
+    from k8slab.policies import Policy
+
+_PACKAGES: Final = ("numpy", "numba", "pandas", "scipy")
+_NEEDED: Final = {"versions", "cluster", "workload", "policies", "seeds", "order", "baseline", "result"}
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of every package that a result may depend on."""
+    # k8slab's own is read from its source: it may run from a tree that isn't installed.
+    packages = {name: metadata.version(name) for name in _PACKAGES}
+    return {"k8slab": __version__, "python": platform.python_version(), **packages}
+
+
+def inputs(cluster: Cluster, workload: Workload) -> dict[str, Any]:
+    """What went in: hashes of the contents, sizes, and where they come from."""
+    return {
+        "cluster": {"sha256": cluster.content_hash(), "nodes": len(cluster), "source": cluster.source},
+        "workload": {"sha256": workload.content_hash(), "pods": len(workload), "source": workload.source},
+    }
+
+
+def check_inputs(manifest: Mapping[str, Any], cluster: Cluster, workload: Workload) -> None:
+    """InputError, naming which, unless these are the inputs that the manifest tells of."""
+    found = inputs(cluster, workload)
+    for kind, count in (("cluster", "nodes"), ("workload", "pods")):
+        want, have = manifest[kind], found[kind]
+        if want["sha256"] != have["sha256"]:
+            raise InputError(
+                f"the {kind} is not the one of the manifest: it has {have[count]:,} {count} and the hash "
+                f"{have['sha256'][:12]}..., the manifest's has {want[count]:,} {count} and {want['sha256'][:12]}... "
+                f"({want['source']})"
+            )
+
+
+def differing_versions(manifest: Mapping[str, Any]) -> list[str]:
+    """One line for each package whose version is not the manifest's, as "numpy 2.4.1 (manifest: 2.3.0)"."""
+    now = versions()
+    return [
+        f"{name} {now.get(name, 'missing')} (manifest: {then})"
+        for name, then in manifest["versions"].items()
+        if now.get(name) != then
+    ]
+
+
+def read(manifest: Mapping[str, Any] | str | Path) -> dict[str, Any]:
+    """A manifest from a mapping or a JSON file. InputError for anything else."""
+    if isinstance(manifest, Mapping):
+        found: Any = dict(manifest)
+    else:
+        try:
+            found = json.loads(Path(manifest).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"cannot read the manifest {str(manifest)!r}: {error.strerror}") from error
+        except ValueError as error:
+            raise InputError(f"the manifest {str(manifest)!r} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"a comparison's manifest is a JSON object; found a {type(found).__name__}")
+    missing = _NEEDED - set(found)
+    if missing:
+        raise InputError(f"the manifest lacks {', '.join(sorted(missing))}; is it that of a k8slab comparison?")
+    return found
+
+
+def policies(manifest: Mapping[str, Any], own: Iterable[Policy] = ()) -> tuple[Policy, ...]:
+    """The manifest's policies, in its order: the user's own by name, the others put together from shipped plug-ins.
+
+    InputError for one that has a plug-in k8slab doesn't ship and isn't among `own`, or isn't alike.
+    """
+    given = {policy.name: policy for policy in own}
+    return tuple(given.get(entry["name"]) or _rebuilt(entry) for entry in _checked(manifest["policies"], given))
+
+
+def _checked(entries: list[dict[str, Any]], given: Mapping[str, Policy]) -> list[dict[str, Any]]:
+    for entry in entries:
+        policy = given.get(entry["name"])
+        if policy is not None and plain(policy.arguments()) != entry:
+            raise InputError(
+                f"the policy {policy.name!r} is not the one of the manifest: {policy.arguments()}, there {entry}"
+            )
+    return entries
+
+
+def _rebuilt(entry: Mapping[str, Any]) -> Policy:
+    from k8slab.policies import Policy
+    from k8slab.policies.policy import check_ties
+
+    shipped = _shipped_plugins()
+    foreign = [name for name in _plugin_names(entry) if name not in shipped]
+    if foreign:
+        raise InputError(
+            f"the policy {entry['name']!r} of the manifest has the plug-in {foreign[0]!r}, which k8slab doesn't ship: "
+            f"pass the policy itself, as in rerun(..., policies=[...])"
+        )
+    scores = tuple((shipped[score["name"]](**_rest(score)), score["weight"]) for score in entry["scores"])
+    filters = tuple(shipped[name]() for name in entry["filters"])
+    return Policy(entry["name"], "", filters, scores, check_ties(entry["ties"]))
+
+
+def _shipped_plugins() -> dict[str, Any]:
+    from k8slab.policies import plugins as p
+
+    filters = (p.NodeUnschedulable, p.TaintToleration, p.NodeResourcesFit)
+    scores = (p.LeastAllocated, p.MostAllocated, p.RequestedToCapacityRatio, p.BalancedAllocation, p.BestFit,
+              p.WorstFit, p.DotProduct)
+    return {plugin.name: plugin for plugin in (*filters, *scores)}
+
+
+def _plugin_names(entry: Mapping[str, Any]) -> list[str]:
+    return [*entry["filters"], *(score["name"] for score in entry["scores"])]
+
+
+def _rest(score: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in score.items() if key not in ("name", "weight")}
+
+
+def plain(value: Any) -> Any:
+    """The same as JSON would give it back: tuples are lists, keys are text."""
+    return json.loads(json.dumps(value))

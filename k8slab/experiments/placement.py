@@ -1,0 +1,353 @@
+"""schedule(): one policy, one workload, one cluster; and the Placement that comes out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from k8slab.domain.columns import Ints, NodeColumns, PodColumns
+from k8slab.domain.resources import PODS, ResourceSchema
+from k8slab.errors import InputError, UnknownName
+from k8slab.policies import Evaluation, Path, Policy, Ties, as_policy
+from k8slab.policies.policy import check_seed, check_ties
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from k8slab.analysis.plots import PlacementPlots
+    from k8slab.datasets import Cluster, Workload
+    from k8slab.experiments.explanation import Difference, Explanation
+    from k8slab.state import ClusterState
+
+
+def schedule(
+    cluster: Cluster,
+    workload: Workload,
+    policy: str | Policy = "kube-default",
+    *,
+    seed: int = 0,
+    ties: Ties | None = None,
+    order: npt.ArrayLike | None = None,
+    path: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Placement:
+    """Place a workload's pods one after another on a cluster; gives the Placement.
+
+    policy   : a name of `policy_names()`, or a Policy
+    seed     : draws among equal nodes where the tie rule is random; whole, from 0
+    ties     : "lowest" or "random"; None leaves the policy's own rule
+    order    : int[P], the workload's rows in the order they arrive; None for as they stand
+    path     : "tree", "scan" or "stepwise"; None for the fastest that can. All decide alike.
+    progress : called now and then with how many pods were decided
+
+    A pod that no node can take stays unplaced: that is a result, see `unschedulable()`.
+    Raises UnknownName for a policy that isn't, InputError for an empty cluster, a seed
+    that is none, an order that isn't one, PluginError where a user's plug-in misbehaves.
+
+    >>> import k8slab
+    >>> cluster = k8slab.Cluster.synthetic(nodes=10, seed=1)
+    >>> k8slab.schedule(cluster, k8slab.Workload.synthetic(pods=100, seed=1), policy="best-fit")
+    <Placement best-fit: 100 of 100 pods on 10 nodes>
+    """
+    chosen = as_policy(policy)
+    seed = check_seed(seed)
+    rule = chosen.ties if ties is None else check_ties(ties)
+    if not len(cluster):
+        raise InputError(f"cannot place {len(workload):,} pods: the cluster has no nodes")
+    arrival = _checked_order(order, len(workload))
+    nodes, pods = columns(cluster, workload, arrival)
+    began = time.perf_counter()
+    decisions = chosen.place(nodes, pods, seed=seed, ties=rule, path=path, progress=progress)
+    seconds = time.perf_counter() - began
+    node_rows = decisions.node_rows
+    if arrival is not None:
+        node_rows = np.empty_like(node_rows)
+        node_rows[arrival] = decisions.node_rows
+    node_rows.setflags(write=False)
+    return Placement(cluster, workload, chosen, seed, rule, arrival, node_rows, decisions.path, seconds)
+
+
+def columns(cluster: Cluster, workload: Workload, order: Ints | None = None) -> tuple[NodeColumns, PodColumns]:
+    """What a policy sees of a cluster before a workload arrives, over the resources of both."""
+    schema = cluster.schema.union(workload.schema)
+    nodes = replace(cluster.new_state(schema).node_columns(), arrays=cluster.arrays)
+    rows = np.arange(len(workload)) if order is None else order
+    taken = slice(None) if order is None else rows
+    pods = PodColumns(
+        schema=schema,
+        names=workload.names if order is None else workload.names.take(rows),
+        requests=_widen(workload.requests, workload.schema, schema)[taken],
+        rows=rows,
+        namespaces=workload.namespaces if order is None else workload.namespaces.take(rows),
+        tolerations=workload.tolerations if order is None else workload.tolerations.take(rows),
+        priority=workload.priority[taken],
+        labels=workload.labels if order is None else {k: v.take(rows) for k, v in workload.labels.items()},
+    )
+    return nodes, pods
+
+
+def _widen(requests: Ints, narrow: ResourceSchema, wide: ResourceSchema) -> Ints:
+    if narrow == wide:
+        return requests
+    out = np.zeros((len(requests), len(wide)), dtype=np.int64)
+    out[:, narrow.rows_in(wide)] = requests
+    return out
+
+
+def _checked_order(order: npt.ArrayLike | None, pods: int) -> Ints | None:
+    if order is None:
+        return None
+    rows = np.asarray(order)
+    wanted = f"order must hold each of the workload's {pods:,} rows once"
+    if rows.shape != (pods,) or (pods and rows.dtype.kind not in "iu"):
+        raise InputError(f"{wanted}; it is {rows.dtype} of shape {rows.shape}")
+    missing = np.setdiff1d(np.arange(pods), rows)
+    if len(missing):
+        raise InputError(f"{wanted}; it lacks {len(missing):,} of them, first row {missing[0]:,}")
+    arrival = rows.astype(np.int64)
+    arrival.setflags(write=False)
+    return arrival
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Where every pod of a workload went, and all that is needed to say why.
+
+    cluster, workload, policy, seed, ties : what was run
+    order     : int64[P]  the workload's rows in the order they arrived; None for as they stand
+    node_rows : int64[P]  by the workload's row; -1 where no node fitted
+    path      : "tree", "scan" or "stepwise": how it was computed, which changes no decision
+    seconds   : what the decisions took, by the wall
+    """
+
+    cluster: Cluster
+    workload: Workload
+    policy: Policy
+    seed: int
+    ties: Ties
+    order: Ints | None
+    node_rows: Ints
+    path: Path
+    seconds: float
+
+    # -- numbers -------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.workload)
+
+    @property
+    def schema(self) -> ResourceSchema:
+        """The resources of cluster and workload."""
+        return self.cluster.schema.union(self.workload.schema)
+
+    @property
+    def placed(self) -> int:
+        """How many pods found a node."""
+        return int((self.node_rows >= 0).sum())
+
+    @property
+    def allocatable(self) -> Ints:
+        """int64[R, N] over `schema`."""
+        return self._nodes.allocatable
+
+    def requested(self, before: int | None = None) -> Ints:
+        """int64[R, N]: requested at the end, or before the pod that arrived as number `before`.
+
+        Pods bound before the run and foreign usage count.
+        """
+        arrived = self.arrival[:before]
+        rows = self.node_rows[arrived]
+        held, where = arrived[rows >= 0], rows[rows >= 0]
+        requests = self._pods.requests[held]
+        total = self._nodes.requested.copy()
+        for resource in range(len(total)):
+            np.add.at(total[resource], where, requests[:, resource])
+        return total
+
+    @cached_property
+    def arrival(self) -> Ints:
+        """int64[P]: the workload's rows in the order they arrived."""
+        return np.arange(len(self.workload)) if self.order is None else self.order
+
+    def utilization(self, by: str = "node") -> pd.DataFrame:
+        """What is requested and allocatable at the end, by "node", "zone", "namespace" or a label's key."""
+        from k8slab.analysis.utilization import utilization
+
+        return utilization(self, by=by)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a pod, in the workload's order: pod, node (missing where none), arrival, requests."""
+        import pandas as pd
+
+        names = np.array([*self.cluster.names, None], dtype=object)
+        frame = {
+            "pod": self.workload.names.to_array(),
+            "node": names[self.node_rows],
+            "node_row": self.node_rows,
+            "arrival": self._arrival_of,
+        }
+        for resource, column in zip(self.workload.schema.names, self.workload.schema.columns, strict=True):
+            if resource != PODS:
+                frame[column] = self.workload.requests[:, self.workload.schema.index(resource)]
+        frame["namespace"] = self.workload.namespaces.to_array()
+        return pd.DataFrame(frame)
+
+    def unschedulable(self) -> pd.DataFrame:
+        """One row a request that some pod of it found no node for, as it was when the first one failed."""
+        import pandas as pd
+
+        failed = self.arrival[self.node_rows[self.arrival] < 0]
+        shapes, first, counts = _distinct(self._pods.requests[failed])
+        rows, schema = failed[first], self.schema
+        arrival = self._arrival_of[rows]
+        frame = pd.DataFrame(
+            {
+                "unplaced": counts,
+                "first_pod": self.workload.names.take(rows).to_array(),
+                "first_arrival": arrival,
+                **{c: shapes[:, r] for r, c in enumerate(schema.columns) if schema.names[r] != PODS},
+                "message": np.array([self.evaluate(number).message() for number in arrival.tolist()], dtype=object),
+            }
+        )
+        return frame.sort_values(["unplaced", "first_arrival"], ascending=[False, True], ignore_index=True)
+
+    # -- decisions -------------------------------------------------------------
+
+    def evaluate(self, arrival: int, policy: Policy | None = None) -> Evaluation:
+        """The decision on the pod that arrived as number `arrival`, made again plug-in by plug-in."""
+        chosen = self.policy if policy is None else policy
+        nodes = replace(self._nodes, requested=self.requested(before=arrival))
+        pods, index = self._pods, int(self.arrival[arrival])
+        return chosen.evaluate(nodes, pods, index, seed=self.seed, ties=self.ties)
+
+    def explain(self, pod: str | int) -> Explanation:
+        """Why a pod went where it went, or nowhere: every node, every plug-in, at that instant.
+
+        pod : its name, or its row in the workload. Raises UnknownName for a pod that isn't.
+        """
+        from k8slab.experiments.explanation import Explanation
+
+        row = self._row_of(pod)
+        return Explanation.of(self, row, int(self._arrival_of[row]))
+
+    def diff(self, other: Placement) -> Difference:
+        """Where two placements of one workload part, by which plug-in, and which pods moved.
+
+        Raises InputError unless both placed the same pods in the same order.
+        """
+        from k8slab.experiments.explanation import Difference
+
+        return Difference.of(self, other)
+
+    def manifest(self) -> dict[str, Any]:
+        """What this was made from: versions, hashes of the inputs, policy, seed, order."""
+        from k8slab.experiments import manifest
+
+        return {
+            "versions": manifest.versions(),
+            **manifest.inputs(self.cluster, self.workload),
+            "policy": self.policy.arguments(),
+            "seed": self.seed,
+            "ties": self.ties,
+            "order": None if self.order is None else self.order.tolist(),
+        }
+
+    def state(self) -> ClusterState:
+        """A fresh ClusterState with the placed pods bound and the others waiting."""
+        schema = self.schema
+        state = self.cluster.new_state(schema)
+        work = self.workload
+        rows = state.add_pods(
+            work.names,
+            self._pods.requests,
+            namespaces=work.namespaces,
+            tolerations=work.tolerations,
+            priority=work.priority,
+            labels=work.labels,
+        )
+        placed = self.arrival[self.node_rows[self.arrival] >= 0]
+        state.bind(rows[placed], self.node_rows[placed], force=not self.policy.checks_fit)
+        return state
+
+    # -- looking -----------------------------------------------------------------
+
+    @property
+    def plot(self) -> PlacementPlots:
+        """Plots: packing(), heatmap(), utilization(), stranding(); each gives matplotlib Axes."""
+        from k8slab.analysis.plots import PlacementPlots
+
+        return PlacementPlots(self)
+
+    def allocated_percent(self) -> dict[str, float]:
+        """Requested of allocatable over the whole cluster, by resource; pods left out."""
+        requested, allocatable = self.requested().sum(axis=1), self.allocatable.sum(axis=1)
+        return {
+            name: 100.0 * float(requested[row]) / float(allocatable[row])
+            for row, name in enumerate(self.schema.names)
+            if name != PODS and allocatable[row] > 0
+        }
+
+    def __repr__(self) -> str:
+        used = len(np.unique(self.node_rows[self.node_rows >= 0]))
+        return f"<Placement {self.policy.name}: {self.placed:,} of {len(self):,} pods on {used:,} nodes>"
+
+    def _repr_html_(self) -> str:
+        allocated = "".join(
+            f"<tr><td style='text-align:left'>{escape(name)} allocated</td><td>{percent:.1f} %</td></tr>"
+            for name, percent in self.allocated_percent().items()
+        )
+        used = len(np.unique(self.node_rows[self.node_rows >= 0]))
+        failed = len(self) - self.placed
+        advice = "<p>Why the others found none: <code>.unschedulable()</code></p>" if failed else ""
+        return (
+            f"<p><b>{escape(self.policy.name)}</b> placed {self.placed:,} of {len(self):,} pods on {used:,} of "
+            f"{len(self.cluster):,} nodes (seed {self.seed}, ties {self.ties}, path {self.path})</p>"
+            f"<table>{allocated}</table>{advice}"
+        )
+
+    # -- helpers -------------------------------------------------------------------
+
+    @cached_property
+    def _columns(self) -> tuple[NodeColumns, PodColumns]:
+        return columns(self.cluster, self.workload)
+
+    @cached_property
+    def _arrival_of(self) -> Ints:
+        """int64[P]: how many pods arrived before each, by the workload's row."""
+        before = np.empty(len(self), dtype=np.int64)
+        before[self.arrival] = np.arange(len(self))
+        return before
+
+    @property
+    def _nodes(self) -> NodeColumns:
+        return self._columns[0]
+
+    @property
+    def _pods(self) -> PodColumns:
+        """In the workload's order, whatever the order of arrival."""
+        return self._columns[1]
+
+    def _row_of(self, pod: str | int) -> int:
+        if isinstance(pod, str):
+            row = self.workload.names.row(pod)
+            if row < 0:
+                few = self.workload.names[: min(len(self), 20_000)]
+                raise UnknownName("pod", pod, few)
+            return row
+        if not 0 <= pod < len(self):
+            raise InputError(f"pod row {pod} is not one of 0..{len(self) - 1}")
+        return int(pod)
+
+
+def _distinct(rows: Ints) -> tuple[Ints, Ints, Ints]:
+    """Distinct rows in order of first appearance, the first row of each, and how many there are."""
+    shapes, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    return shapes[order], first[order], counts[order]

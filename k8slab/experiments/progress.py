@@ -1,0 +1,146 @@
+"""How far a long piece of work is: a bar in a terminal, a line in a notebook, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+# Work that ends sooner shows nothing: a bar that flashes by only disturbs.
+PATIENCE_S: Final = 2.0
+REDRAW_S: Final = 0.25
+_WIDTH: Final = 30
+
+
+class _Drawing(Protocol):
+    def update(self, done: int) -> None: ...
+    def say(self, message: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class ProgressBar:
+    """Counts steps; shows them with the time left once the work has lasted two seconds.
+
+    One thread calls it. In a terminal it draws on stderr, so that stdout is for results alone.
+    """
+
+    def __init__(self, label: str, total: int, *, silent: bool = False) -> None:
+        self._label = label
+        self._total = total
+        self._silent = silent
+        self._done = 0
+        self._started = time.monotonic()
+        self._drawing: _Drawing | None = None
+
+    def advance(self, steps: int = 1) -> None:
+        """So many more steps are done."""
+        self._done += steps
+        self.tick()
+
+    def tick(self) -> None:
+        """Show how far it is, if the work lasts long enough for anyone to wonder."""
+        if self._drawing is None and not self._silent and time.monotonic() - self._started >= PATIENCE_S:
+            self._open()
+        if self._drawing is not None:
+            self._drawing.update(self._done)
+
+    def say(self, message: str) -> None:
+        """One line for the reader."""
+        if not self._silent:
+            self._open()
+            assert self._drawing is not None
+            self._drawing.say(message)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._drawing is not None:
+            self._drawing.close()
+            self._drawing = None
+
+    def _open(self) -> None:
+        if self._drawing is None:
+            drawing = _NotebookLine if in_notebook() else _RichBar
+            self._drawing = drawing(self._label, self._total, self._started)
+
+
+class _RichBar:
+    def __init__(self, label: str, total: int, started: float) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(_WIDTH), MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True), TextColumn("left"),
+            console=Console(stderr=True), transient=True,
+        )
+        self._task = self._bar.add_task(label, total=total)
+        self._bar.start()
+
+    def update(self, done: int) -> None:
+        self._bar.update(self._task, completed=done)
+
+    def say(self, message: str) -> None:
+        self._bar.console.print(message, highlight=False)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+class _NotebookLine:
+    """A line of text that is written over. rich would want ipywidgets here, and warn where they are missing."""
+
+    def __init__(self, label: str, total: int, started: float) -> None:
+        from IPython import display as ipython
+
+        display: Any = ipython.display
+        self._label = label
+        self._total = total
+        self._started = started
+        self._drawn = started
+        self._done = 0
+        self._line = display(_Text(label), display_id=True)
+
+    def update(self, done: int) -> None:
+        self._done = done
+        now = time.monotonic()
+        if now - self._drawn >= REDRAW_S:
+            self._drawn = now
+            self._line.update(_Text(self._text(now - self._started)))
+
+    def say(self, message: str) -> None:
+        print(message)
+
+    def close(self) -> None:
+        elapsed = time.monotonic() - self._started
+        self._line.update(_Text(f"{self._label}: {self._done} of {self._total} in {elapsed:,.0f} s"))
+
+    def _text(self, elapsed: float) -> str:
+        filled = _WIDTH * self._done // self._total
+        left = f", {elapsed * (self._total - self._done) / self._done:,.0f} s left" if self._done else ""
+        return f"{self._label} {'█' * filled}{'░' * (_WIDTH - filled)} {self._done}/{self._total}{left}"
+
+
+class _Text(str):
+    """Text that a notebook shows without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+@contextmanager
+def progress_bar(label: str, total: int, *, show: bool = True) -> Iterator[ProgressBar]:
+    """A bar for a `with` block; a silent one where nobody looks: no terminal and no notebook, or show=False."""
+    bar = ProgressBar(label, total, silent=not (show and (sys.stderr.isatty() or in_notebook())))
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def in_notebook() -> bool:
+    """Whether the code runs in a Jupyter kernel."""
+    module = sys.modules.get("IPython")
+    shell = module.get_ipython() if module is not None else None
+    return shell is not None and "IPKernelApp" in shell.config

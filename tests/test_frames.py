@@ -1,0 +1,122 @@
+"""The dictionary of frames: what it accepts, what it refuses, and the frames of analysis themselves."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import k8slab
+from k8slab.analysis.frames import FRAMES, check_frame, describe
+from k8slab.analysis.utilization import stranded, utilization_over_time, utilization_quantiles
+from k8slab.domain.columns import Codes
+from k8slab.errors import UnknownName
+from tests.test_utilization import small_placement
+
+DIFFERENCES = {"policy": ["fgd"], "baseline": ["best-fit"], "metric": ["placed"], "difference": [1.5], "low": [-1.0],
+               "high": [4.0], "p_value": [0.4], "distinguishable": [False], "verdict": ["not distinguishable"]}
+
+
+def test_every_column_says_what_it_is() -> None:
+    for kind, columns in FRAMES.items():
+        assert len({column.name for column in columns}) == len(columns), kind
+        for column in columns:
+            assert column.dtype in ("int64", "float64", "bool", "string", "any"), (kind, column)
+            assert column.meaning, (kind, column)
+            assert column.unit or column.dtype not in ("float64",) or "p_value" in column.name, (kind, column)
+
+
+def test_units_stand_in_the_names() -> None:
+    for columns in FRAMES.values():
+        for column in columns:
+            if column.unit in ("percent", "ns"):
+                assert column.name.endswith(f"_{column.unit}"), column.name
+
+
+def test_a_frame_as_written_passes() -> None:
+    check_frame("comparison.differences", pd.DataFrame(DIFFERENCES))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"policy": None}, "wants"),
+        ({"extra": [1]}, "'extra' is not in the dictionary"),
+        ({"distinguishable": [0]}, "distinguishable is int64, wants bool"),
+        ({"metric": [7]}, "metric is int64, wants string"),
+    ],
+)
+def test_a_frame_that_is_not_as_written_fails(change: dict[str, list[object] | None], complaint: str) -> None:
+    columns = {name: values for name, values in {**DIFFERENCES, **change}.items() if values is not None}
+    with pytest.raises(AssertionError, match=complaint):
+        check_frame("comparison.differences", pd.DataFrame(columns))
+
+
+def test_order_of_columns_is_part_of_the_promise() -> None:
+    with pytest.raises(AssertionError, match="wants"):
+        check_frame("comparison.differences", pd.DataFrame(DIFFERENCES)[list(reversed(DIFFERENCES))])
+
+
+def test_resource_columns_are_told_from_others() -> None:
+    cluster = {"node": ["a"], "zone": ["z"], "cpu_milli": [1], "nvidia.com/gpu": [2], "state": ["ready"],
+               "taints": [""], "label:example.com/team": ["x"], "array:watts": [1.5]}
+    check_frame("cluster", pd.DataFrame(cluster))
+    with pytest.raises(AssertionError, match="'cpu' is not in the dictionary"):
+        check_frame("cluster", pd.DataFrame({**cluster, "cpu": [1]}))
+
+
+def test_describe_is_a_table_and_names_the_nearest_kind() -> None:
+    assert list(describe("placement")["column"])[:2] == ["pod", "node"]
+    with pytest.raises(UnknownName, match=r"did you mean 'placement'"):
+        describe("placment")
+
+
+@functools.cache
+def public_frames() -> Mapping[str, Any]:
+    """Every public frame, from a run in which a pod finds no node."""
+    small = small_placement()
+    placement = k8slab.schedule(small.cluster, small.workload)
+    other = k8slab.schedule(small.cluster, small.workload, "best-fit")
+    comparison = k8slab.compare(small.cluster, small.workload, ["best-fit", "random"], range(2), progress=False)
+    pods = np.array([[1000, 2**30, 1]]), np.array([0]), np.array([5])
+    return {
+        "cluster": small.cluster.with_arrays(watts=[1.0, 2.0, 3.0, 4.0]).to_frame(),
+        "workload": small.workload.to_frame(),
+        "placement": placement.to_frame(),
+        "utilization.node": placement.utilization(),
+        "utilization.zone": placement.utilization("zone"),
+        "utilization.namespace": placement.utilization("namespace"),
+        "utilization.node_label": placement.utilization("disk"),
+        "utilization.pod_label": placement.utilization("app"),
+        "utilization.quantiles": utilization_quantiles(placement),
+        "utilization.over_time": utilization_over_time(
+            *pods, [0, 10], group=Codes.of(["web"]), allocatable=np.array([[4000], [2**32], [0]])
+        ),
+        "stranded": stranded(placement),
+        "unschedulable": placement.unschedulable(),
+        "explanation": placement.explain("a").frame,
+        "diff": placement.diff(other).frame,
+        "comparison.frame": comparison.frame,
+        "comparison.curves": comparison.curves,
+        "comparison.summary": comparison.summary(),
+        "comparison.differences": comparison.differences(),
+        "journal": placement.state().journal.to_frame(),
+    }
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_every_public_frame_is_as_written(kind: str) -> None:
+    frame = public_frames()[kind]
+    check_frame(kind, frame)
+    assert len(frame) or kind == "diff"
+
+
+def test_usage_of_the_whole_over_time_has_no_group() -> None:
+    pods = np.array([[1000, 2**30, 1]]), np.array([0]), np.array([5])
+    frame = utilization_over_time(*pods, [0, 10, 20])
+    check_frame("utilization.over_time", frame)
+    assert frame["cpu_requested_milli"].tolist() == [500.0, 0.0]
