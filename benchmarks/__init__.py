@@ -1,0 +1,1 @@
+"""The benchmarks: `pytest benchmarks`. Each asserts its answer before its time counts."""
