@@ -13,7 +13,7 @@ import numpy.typing as npt
 from k8slab.datasets import _parts
 from k8slab.datasets.taints import tolerations_text
 from k8slab.domain.columns import Codes, Codes32, Ints, Names, Tolerations
-from k8slab.domain.resources import PODS, ResourceSchema
+from k8slab.domain.resources import LARGEST_AMOUNT, PODS, ResourceSchema
 from k8slab.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ class Workload:
         set_field(self, "labels", {key: _parts.read_only_codes(self.labels[key]) for key in sorted(self.labels)})
         pods = len(self.names)
         assert self.requests.shape == (pods, len(self.schema)), f"{self.requests.shape} for {pods} pods"
-        for pod, resource in np.argwhere((self.requests < 0) | (self.requests > 2**53))[:1].tolist():
+        for pod, resource in np.argwhere((self.requests < 0) | (self.requests > LARGEST_AMOUNT))[:1].tolist():
             raise InputError(
                 f"pod {self.names[pod]!r}: {self.schema.columns[resource]} is {self.requests[pod, resource]:,}; "
-                "wanted 0 to 2**53"
+                f"wanted 0 to {LARGEST_AMOUNT:,}"
             )
         columns: list[Sized] = [self.namespaces, self.tolerations, self.priority, *self.labels.values()]
         for column in columns:

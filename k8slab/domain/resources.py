@@ -14,6 +14,9 @@ MEMORY: Final = "memory"
 PODS: Final = "pods"
 GPU: Final = "gpu"
 
+# A hundred times an amount must be an int64: that is what a score in percent multiplies by.
+LARGEST_AMOUNT: Final = (2**63 - 1) // 100
+
 _MILLI: Final = {CPU, GPU}
 _BYTES: Final = {MEMORY, "ephemeral-storage"}
 

@@ -560,32 +560,12 @@ def _scratch(resources, classes):
 
 
 @kernel
-def fill_tree(tree, counts, same, allocatable, requested, request, allowed, bonus, scoring):
-    """Fill a tree for the cluster as it is.
-
-    same : int32[N]  the first node of equal state, whose row is copied
-    """
-    nodes, resources = allocatable.shape
-    scratch = _scratch(resources, tree.best.shape[1])
-    for node in range(nodes):
-        if same[node] == node:
-            _score_node(node, allocatable, requested, request, allowed, bonus, scoring, scratch, tree.best[node])
-        else:
-            tree.best[node, :] = tree.best[same[node]]
-    tree.best[nodes : tree.offset[1]] = -1
-    best = np.empty_like(tree.best[0])
-    ties = None if counts is None else np.empty(best.shape[0], np.int32)
-    for level in range(tree.offset.shape[0] - 2):
-        first, end = tree.offset[level + 1], tree.offset[level + 2]
-        parents = (tree.offset[level + 1] - tree.offset[level]) // FANOUT
-        for parent in range(parents):
-            _combine(tree, counts, level, parent, best, ties)
-            tree.best[first + parent, :] = best
-            if counts is not None:
-                counts[first + parent - tree.offset[1], :] = ties
-        tree.best[first + parents : end] = -1
-        if counts is not None:
-            counts[first + parents - tree.offset[1] : end - tree.offset[1]] = 0
+def score_nodes(nodes, best, allocatable, requested, request, allowed, bonus, scoring):
+    """Fill these nodes' rows, level 0 of a tree, for the cluster as it is. nodes : int64[]"""
+    scratch = _scratch(allocatable.shape[1], best.shape[1])
+    for i in range(nodes.shape[0]):
+        node = nodes[i]
+        _score_node(node, allocatable, requested, request, allowed, bonus, scoring, scratch, best[node])
 
 
 @kernel

@@ -325,7 +325,7 @@ def _by_scan(problem: _Problem, pods: PodColumns, seed: int, ties: Ties, report:
 
 
 def _by_tree(problem: _Problem, pods: PodColumns, seed: int, ties: Ties, report: Callable[[int], None]) -> Decisions:
-    from k8slab.kernels.placement import fill_tree, place_by_tree
+    from k8slab.kernels.placement import place_by_tree
 
     chosen = np.full(len(pods), -1, dtype=np.int32)
     if not problem.nodes or not len(pods):
@@ -335,8 +335,8 @@ def _by_tree(problem: _Problem, pods: PodColumns, seed: int, ties: Ties, report:
     requested = np.ascontiguousarray(problem.requested.T)
     allowed = (problem.kind_allowed, problem.node_kind)
     tree, counts = _empty_tree(problem, ties)
-    same = _first_alike(problem, allocatable, requested)
-    fill_tree(tree, counts, same, allocatable, requested, problem.request, allowed, problem.bonus, problem.scoring)
+    _score_leaves(tree, problem, allocatable, requested)
+    _fill_above(tree, counts)
 
     def run(part: tuple[int, int]) -> None:
         place_by_tree(
@@ -366,15 +366,38 @@ def _empty_tree(problem: _Problem, ties: Ties) -> tuple[Tree, npt.NDArray[np.int
         offset.append(offset[-1] + -(-rows // FANOUT) * FANOUT)
         rows = -(-rows // FANOUT)
     offset.append(offset[-1] + 1)
-    best = np.empty((offset[-1], problem.classes), dtype=problem.tree_dtype(ties))
+    # Rows that pad a level to full families fit nothing, and count nothing.
+    best = np.full((offset[-1], problem.classes), -1, dtype=problem.tree_dtype(ties))
     # A tree of one node has no level above it to count in; it still says that ties are drawn.
-    counts = np.empty((offset[-1] - offset[1], problem.classes), dtype=np.int32) if ties == "random" else None
+    counts = np.zeros((offset[-1] - offset[1], problem.classes), dtype=np.int32) if ties == "random" else None
     return Tree(best, np.array(offset, dtype=np.int64)), counts
 
 
-def _first_alike(problem: _Problem, allocatable: Floats, requested: Floats) -> npt.NDArray[np.int32]:
-    """int32[N]: the first node with the same amounts, kind and static score; its tree row is the same."""
+def _score_leaves(tree: Tree, problem: _Problem, allocatable: Floats, requested: Floats) -> None:
+    """Score every node for every class; nodes of equal amounts, kind and static score have equal rows."""
+    from k8slab.kernels.placement import score_nodes
+
     state = np.column_stack([allocatable, requested, problem.node_kind, problem.bonus])
     # The bits of whole floats are as good a key as their values.
     group, first = _grouped(np.ascontiguousarray(state).view(np.int64))
-    return first[group].astype(np.int32)
+    allowed = (problem.kind_allowed, problem.node_kind)
+    score_nodes(first, tree.best, allocatable, requested, problem.request, allowed, problem.bonus, problem.scoring)
+    if len(first) < problem.nodes:
+        tree.best[: problem.nodes] = tree.best[first][group]
+
+
+def _fill_above(tree: Tree, counts: npt.NDArray[np.int32] | None) -> None:
+    """Fill the levels above the leaves: maxima over families, and how many nodes below have them."""
+    from k8slab.kernels.placement import FANOUT
+
+    offset = tree.offset.tolist()
+    for level in range(len(offset) - 2):
+        families = tree.best[offset[level] : offset[level + 1]].reshape(-1, FANOUT, tree.best.shape[1])
+        rows = slice(offset[level + 1], offset[level + 1] + len(families))
+        tree.best[rows] = families.max(axis=1)
+        if counts is not None:
+            leads = families == tree.best[rows][:, None]
+            if level:
+                below = counts[offset[level] - offset[1] : offset[level + 1] - offset[1]]
+                leads = np.where(leads, below.reshape(families.shape), 0)
+            counts[rows.start - offset[1] : rows.stop - offset[1]] = leads.sum(axis=1, dtype=np.int32)

@@ -1,7 +1,7 @@
 """The shipped plug-ins, in plain numpy: what explain() shows and small clusters run.
 
 The kernels compute the same from the same formulas, where they are written out; a
-property test says that both agree. Amounts here are int64 up to 2**53, and nothing is rounded
+property test says that both agree. Amounts here are int64 up to resources.LARGEST_AMOUNT, and nothing is rounded
 but by the formulas.
 """
 
@@ -305,7 +305,7 @@ class _FineScore(_ResourceScore):
     def _parts(amount: Ints, decision: Decision) -> Ints:
         """floor(10,000 * amount / largest), 0 where no node has the resource. amount : int64[R, ...]"""
         largest = decision.nodes.allocatable.max(axis=1, initial=0)[:, None]
-        # By a hundredth and then a hundredth of that: 10,000 * 2**53 is beyond int64.
+        # By a hundredth and then a hundredth of that: 10,000 times the largest amount is beyond int64.
         hundredths, rest = np.divmod(100 * amount, np.maximum(largest, 1))
         parts: Ints = 100 * hundredths + 100 * rest // np.maximum(largest, 1)
         return np.where(largest > 0, parts, 0)

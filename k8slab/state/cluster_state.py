@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from k8slab.domain.columns import Codes, Ints, Names, NodeColumns, PodColumns, Taints, Tolerations
 from k8slab.domain.models import NODE_STATES, POD_PHASES, NodeState, PodPhase
-from k8slab.domain.resources import ResourceSchema
+from k8slab.domain.resources import LARGEST_AMOUNT, ResourceSchema
 from k8slab.errors import InputError, NotEnoughCapacity, StateConflict
 from k8slab.state.journal import Journal
 from k8slab.state.tables import CodeColumn, Column, LabelTable, NameTable, Rows2D
@@ -21,8 +21,6 @@ PENDING: Final = POD_PHASES.index(PodPhase.PENDING)
 RUNNING: Final = POD_PHASES.index(PodPhase.RUNNING)
 SUCCEEDED: Final = POD_PHASES.index(PodPhase.SUCCEEDED)
 FAILED: Final = POD_PHASES.index(PodPhase.FAILED)
-# As for all inputs: float64 counts exactly up to here, and sums stay far from the end of int64.
-MOST: Final = 2**53
 PodRows = int | npt.NDArray[np.int64]
 
 
@@ -238,7 +236,7 @@ class ClusterState:
 
         allocatable, foreign : int64[R, n]. states : int8[n]. Raises StateConflict
         for a name that a node already has, InputError for one given twice and for
-        amounts that are negative, not whole or beyond 2**53.
+        amounts that are negative, not whole or beyond LARGEST_AMOUNT.
         """
         with self.lock:
             names = names if isinstance(names, Names) else Names(names)
@@ -491,8 +489,8 @@ class ClusterState:
         low, high = int(amounts.min(initial=0)), int(amounts.max(initial=0))
         if low < 0:
             raise InputError(f"{what}: {low:,} is negative")
-        if high > MOST:
-            raise InputError(f"{what}: {high:,} is beyond 2**53")
+        if high > LARGEST_AMOUNT:
+            raise InputError(f"{what}: {high:,} is beyond {LARGEST_AMOUNT:,}")
         return amounts
 
     @staticmethod
