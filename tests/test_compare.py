@@ -335,6 +335,38 @@ def test_bad_arguments(
     assert raised.value.partial is None
 
 
+def large_placed(placement: k8slab.Placement) -> float:
+    cpu = placement.workload.requests[:, 0]
+    return 100.0 * float((placement.node_rows[cpu >= np.median(cpu)] >= 0).mean())
+
+
+def test_metrics_of_ones_own(cluster: k8slab.Cluster, workload: k8slab.Workload) -> None:
+    asked = {"metrics": {"large_placed_percent": large_placed}, "progress": False}
+    result = compare(cluster, workload, ["first-fit", "worst-fit"], range(3), **asked)
+    row = result.frame.iloc[-1]
+    assert row["large_placed_percent"] == round(large_placed(result.placement(row["policy"], row["seed"])), 6)
+    assert result.summary("large_placed_percent")["policy"].tolist() == ["first-fit", "worst-fit"]
+    assert result.differences(metric="large_placed_percent")["policy"].tolist() == ["worst-fit"]
+    again = rerun(result.manifest(), cluster, workload, **asked)
+    assert again.content_hash() == result.content_hash()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "error", "message"),
+    [
+        ({"placed": lambda placement: 1.0}, InputError, "metric 'placed' has the name of a column"),
+        ({"seconds": lambda placement: 1.0}, InputError, "metric 'seconds' has the name of a column"),
+        ({"mine": lambda placement: np.nan}, PluginError, "metric 'mine' of first-fit with seed 0 is nan; a "),
+        ({"mine": lambda placement: 1 / 0}, PluginError, "metric 'mine' of first-fit with seed 0 failed: ZeroDivision"),
+    ],
+)
+def test_bad_metrics(
+    cluster: k8slab.Cluster, workload: k8slab.Workload, metrics: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        compare(cluster, workload, ["first-fit"], [0], progress=False, metrics=metrics)
+
+
 def test_nothing_to_place(cluster: k8slab.Cluster, workload: k8slab.Workload) -> None:
     with pytest.raises(InputError, match="the workload has no pods"):
         compare(cluster, workload.take(np.arange(0)), progress=False)

@@ -19,7 +19,7 @@ from k8slab.analysis.frames import percent_column, stem_of
 from k8slab.analysis.utilization import stranded_amounts
 from k8slab.domain.columns import Ints
 from k8slab.domain.resources import PODS
-from k8slab.errors import InputError, Interrupted, K8slabError, UnknownName
+from k8slab.errors import InputError, Interrupted, K8slabError, PluginError, UnknownName
 from k8slab.experiments import manifest as manifests
 from k8slab.experiments.comparison import ORDER_RULES, Comparison, arrival_order
 from k8slab.experiments.placement import Placement, schedule
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from k8slab.datasets import Cluster, Workload
 
 Floats = npt.NDArray[np.float64]
+Metrics = Mapping[str, Callable[[Placement], float]]
 
 CURVE_POINTS: Final = 101
 THREADS: Final = "k8slab-compare"
@@ -59,6 +60,7 @@ def compare(
     progress: bool = True,
     baseline: str | None = None,
     workers: int | None = None,
+    metrics: Metrics | None = None,
     on_run: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Comparison:
     """Run policies side by side: each with every seed, each seed the same pods in the same order for all.
@@ -68,10 +70,12 @@ def compare(
                workload's order, so that seeds differ in random ties alone
     baseline : the policy that differences are taken from; "kube-default" if it takes part, else the first
     workers  : runs at a time, one a core if not given; the result is the same whatever the number
+    metrics  : name -> function of a Placement that gives a number: columns of your own in the frame,
+               with intervals and differences like the others
     on_run   : called in the caller's thread with each run's row as it finishes, in no certain order
 
     Raises InputError or UnknownName before the first run if something can't be used. Ctrl-C raises
-    Interrupted, and a policy that fails its error; `error.partial` is then the Comparison of the runs
+    Interrupted, and a policy or metric that fails its error; `error.partial` is then the Comparison of the runs
     that had finished (None if there are none).
 
     >>> import k8slab
@@ -80,7 +84,7 @@ def compare(
     >>> result.frame[["policy", "seed", "placed"]].values.tolist()
     [['first-fit', 0, 200], ['first-fit', 1, 200], ['best-fit', 0, 200], ['best-fit', 1, 200]]
     """
-    plan = _Plan(cluster, workload, _policies(policies), _seeds(seeds), _order(order))
+    plan = _Plan(cluster, workload, _policies(policies), _seeds(seeds), _order(order), dict(metrics or {}))
     reference = _baseline(baseline, plan.policies)
     if len(cluster) == 0 or len(workload) == 0:
         what = "the cluster has no nodes" if len(cluster) == 0 else "the workload has no pods"
@@ -111,10 +115,11 @@ def rerun(
     policies: Iterable[Policy] = (),
     progress: bool = True,
     workers: int | None = None,
+    metrics: Metrics | None = None,
 ) -> Comparison:
     """Make a comparison again from its manifest (a mapping, or the path of its JSON) and the same inputs.
 
-    policies : those of the comparison that k8slab doesn't ship: code isn't kept in a manifest
+    policies, metrics : those of the comparison that k8slab doesn't ship: code isn't kept in a manifest
 
     InputError says which input isn't the manifest's. If the result isn't the same, byte for byte,
     a warning says so, and which versions differ.
@@ -125,7 +130,7 @@ def rerun(
     manifests.check_inputs(asked, cluster, workload)
     result = compare(
         cluster, workload, manifests.policies(asked, policies), asked["seeds"],
-        order=asked["order"], baseline=asked["baseline"], progress=progress, workers=workers,
+        order=asked["order"], baseline=asked["baseline"], progress=progress, workers=workers, metrics=metrics,
     )
     if result.content_hash() != asked["result"]["sha256"]:
         differing = manifests.differing_versions(asked)
@@ -143,6 +148,7 @@ class _Plan:
     policies: tuple[Policy, ...]
     seeds: tuple[int, ...]
     order: str
+    metrics: Metrics
 
     def __len__(self) -> int:
         return len(self.policies) * len(self.seeds)
@@ -192,7 +198,8 @@ class _Plan:
         check = functools.partial(_check, stop)
         policy = self.policies[p]
         try:
-            return measure(schedule(self.cluster, self.workload, policy, seed=seed, order=order, progress=check))
+            placement = schedule(self.cluster, self.workload, policy, seed=seed, order=order, progress=check)
+            return measure(placement, self.metrics)
         except _Stopped:
             return None
 
@@ -230,8 +237,11 @@ def dominant_resource(cluster: Cluster, workload: Workload) -> str:
     return max(names, key=lambda name: asked.get(name, 0) / has[name], default=cluster.schema.names[0])
 
 
-def measure(placement: Placement) -> Run:
-    """A run's row and curve. Percentages are rounded to 6 decimals, so that no CPU's rounding is seen in them."""
+def measure(placement: Placement, metrics: Metrics) -> Run:
+    """A run's row, the user's metrics in it, and its curve.
+
+    Percentages are rounded to 6 decimals, so that no CPU's rounding is seen in them.
+    """
     schema = placement.schema
     names = counted(placement.cluster)
     rows = np.array([schema.index(name) for name in names], dtype=np.int64)
@@ -250,12 +260,28 @@ def measure(placement: Placement) -> Run:
         "nodes_used": _nodes_used(placement),
         **_shares("stranded_{}_percent", names, stranded[rows].sum(axis=1), capacity),
         "imbalance_percent": _imbalance(requested[rows], allocatable[rows]),
-        "seconds": placement.seconds,
-        "path": placement.path,
     }
+    last = {"seconds": placement.seconds, "path": placement.path}
+    for name, function in metrics.items():
+        if name in row or name in last:
+            raise InputError(f"metric {name!r} has the name of a column that every comparison has; call it otherwise")
+        row[name] = _metric(name, function, placement)
     tightest = names.index(dominant_resource(placement.cluster, placement.workload))
     curve = _curve(requests[:, rows], placement, requested[rows].sum(axis=1), capacity, tightest)
-    return Run(row, curve)
+    return Run(row | last, curve)
+
+
+def _metric(name: str, function: Callable[[Placement], float], placement: Placement) -> float:
+    where = f"metric {name!r} of {placement.policy.name} with seed {placement.seed}"
+    try:
+        value = float(function(placement))
+    except K8slabError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{where} failed: {type(error).__name__}: {error}") from error
+    if not np.isfinite(value):
+        raise PluginError(f"{where} is {value}; a metric is a finite number")
+    return round(value, 6)
 
 
 def _shares(column: str, names: Sequence[str], amounts: Ints, capacity: Ints) -> dict[str, float]:
