@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -80,17 +81,30 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    Console(stderr=True).print(f"[bold]warning:[/bold] {escape(str(message))}", highlight=False, soft_wrap=True)
+
+
 def _errors_in_one_line(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
+            with warnings.catch_warnings():
+                warnings.showwarning = _warn
+                command(*args, **kwargs)
+            sys.stdout.flush()  # what can't be written is found here, and not by Python as it leaves
         except BrokenPipeError:
             # Who reads our stdout has seen enough (`| head`). Python would complain once more when it flushes.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except K8slabError as error:
             _fail(str(error))
+        except OSError as error:
+            if error.filename is not None:
+                _fail(f"cannot use {str(error.filename)!r}: {error.strerror}")
+            # stdout, as on a full disk behind `>`. Python would complain once more when it flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _fail(f"cannot write to stdout: {error.strerror or error}")
         except KeyboardInterrupt:
             _fail("interrupted")
 
@@ -365,8 +379,12 @@ class RunsFile:
 
 def _write(result: Comparison, out: Path, recipe: str) -> dict[str, Path]:
     paths = result.save(out)
-    with Console(stderr=True).status("drawing the report ..."):
-        paths.append(result.to_html(out / "report.html", recipe=recipe))
+    try:
+        with Console(stderr=True).status("drawing the report ..."):
+            paths.append(result.to_html(out / "report.html", recipe=recipe))
+    except KeyboardInterrupt:
+        _say(f"all {len(result.frame)} runs are saved in {out}{os.sep}; only report.html is missing")
+        raise
     return {path.name: path for path in paths}
 
 

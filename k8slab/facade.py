@@ -87,6 +87,14 @@ class KubernetesOrchestrator:
         if background if background is not None else clock is None:
             self._loop.start()
 
+    def __repr__(self) -> str:
+        nodes, pods = self.nodes.list_nodes(), self.pods.list_pods()
+        ready, running = (
+            sum(node.state is NodeState.READY for node in nodes),
+            sum(pod.phase is PodPhase.RUNNING for pod in pods),
+        )
+        return f"<KubernetesOrchestrator: {ready} of {len(nodes)} nodes ready, {running} of {len(pods)} pods running>"
+
     # -- pods and nodes --------------------------------------------------------
 
     def schedule_pod(self, pod: Pod) -> bool:

@@ -279,3 +279,63 @@ def test_a_reader_that_leaves_early_is_no_error(inputs: list[str]) -> None:
     assert "Traceback" not in command.stderr.read()
     assert command.wait() == 0
     command.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("command", ["schedule", "policies"])
+def test_stdout_that_cannot_be_written_is_one_error(inputs: list[str], command: str) -> None:
+    arguments = [command, *(inputs if command == "schedule" else [])]
+    code = "import sys; sys.argv[0] = 'k8slab'; from k8slab.cli import main; main()"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "error: cannot write to stdout: No space left on device"
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_warning_is_one_line_without_source(inputs: list[str], tmp_path: Path) -> None:
+    pods = tmp_path / "pods.csv"
+    pods.write_text("pod,cpu_milli,memory_bytes,team\np,500,1000,a\n", encoding="utf-8")
+    running = process("schedule", *inputs[:2], "--workload", str(pods))
+    _, said = running.communicate()
+    assert running.returncode == 0
+    assert said.startswith("warning: pods.csv: passed over column team")
+    assert "UserWarning" not in said
+
+
+def test_a_folder_is_no_table(inputs: list[str], tmp_path: Path) -> None:
+    fails("schedule", *inputs[:2], "--workload", str(tmp_path), message="it is a folder; wanted a file")
+
+
+def test_ctrl_c_while_the_report_is_drawn_says_what_is_saved(
+    inputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(k8slab.Comparison, "to_html", interrupted)
+    result = run("compare", *inputs, "-p", "best-fit", "-p", "first-fit", "--seeds", "2", "--out", str(tmp_path))
+    assert result.exit_code == 2
+    assert "all 4 runs are saved in" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name for name in FILES if name != "report.html"]
+
+
+def test_ctrl_c_while_the_command_loads_is_one_error() -> None:
+    code = (
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from k8slab.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "error: interrupted\n")
+
+
+def test_the_command_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "k8slab", "policies"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "best-fit" in done.stdout

@@ -377,3 +377,8 @@ def run_python(code: str) -> str:
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     return run.stdout
+
+
+def test_repr_says_how_the_cluster_is() -> None:
+    with KubernetesOrchestrator() as orchestrator:
+        assert repr(orchestrator) == "<KubernetesOrchestrator: 3 of 3 nodes ready, 0 of 0 pods running>"

@@ -102,6 +102,7 @@ def public_frames() -> Mapping[str, Any]:
         "diff": placement.diff(other).frame,
         "comparison.frame": comparison.frame,
         "comparison.curves": comparison.curves,
+        "comparison.timings": comparison.timings,
         "comparison.summary": comparison.summary(),
         "comparison.differences": comparison.differences(),
         "journal": placement.state().journal.to_frame(),

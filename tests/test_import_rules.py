@@ -37,7 +37,7 @@ LAYERS: dict[str, set[str]] = {
 # "__init__" is the package itself, for its version.
 LAYERS["analysis"] = {*LAYERS["facade"], "__init__"}
 LAYERS["experiments"] = {*LAYERS["analysis"], "analysis"}
-EVERYTHING = {"cli", "__init__"}
+EVERYTHING = {"cli", "__init__", "__main__"}
 FREE_FOR_ALL = {"errors", "units"}
 # A plot knows the result that it draws: when called, or for the type checker.
 WHEN_CALLED = {("analysis", "experiments")}

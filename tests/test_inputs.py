@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k8slab import Cluster, ResourceSchema, Workload
+from k8slab import Cluster, ResourceSchema, Workload, schedule
 from k8slab.analysis.frames import check_frame
 from k8slab.datasets import ZONE
 from k8slab.domain.columns import Codes, Taint, Toleration
@@ -114,6 +114,15 @@ def test_a_workload_is_sized_for_what_is_free_and_open_to_it():
     )
     workload = Workload.synthetic(50, cluster=cluster)
     assert workload.totals()[0] + 8000 == pytest.approx(0.8 * 32_000, rel=0.03)
+
+
+@pytest.mark.parametrize("policy", ["least-allocated", "most-allocated", "first-fit", "random"])
+def test_synthetic_pods_all_fit_nodes_of_very_different_shapes(policy):
+    cores, memory = [16_000] * 20 + [64_000] * 10, [32 * GIB] * 30
+    cluster = Cluster.of([f"n{row}" for row in range(30)], [cores, memory, [110] * 30])
+    placement = schedule(cluster, Workload.synthetic(1000, cluster=cluster), policy)
+    assert placement.placed == 1000
+    assert 75 <= max(placement.allocated_percent().values()) <= 85
 
 
 @pytest.mark.parametrize(

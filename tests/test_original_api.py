@@ -182,6 +182,7 @@ def test_services_have_the_methods_of_their_ports(port, service):
         if not name.startswith("_"):
             theirs = inspect.signature(getattr(service, name)).parameters
             assert list(theirs) == list(inspect.signature(method).parameters)
+    assert issubclass(service, getattr(ports, port))  # without inheriting from it
 
 
 def test_services_are_built_as_they_were():

@@ -514,3 +514,22 @@ def test_only_placements_of_the_same_pods_in_the_same_order_compare():
     ):
         with pytest.raises(InputError, match="only placements of the same pods in the same order on the same cluster"):
             one.diff(other)
+
+
+def test_what_is_no_cluster_or_workload_is_refused_by_name() -> None:
+    cluster, workload = k8slab.Cluster.synthetic(2), k8slab.Workload.synthetic(3)
+    with pytest.raises(InputError, match=r"cluster is a DataFrame; wanted a k8slab\.Cluster, such as .*from_frame"):
+        k8slab.schedule(cluster.to_frame(), workload)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"cluster is a Workload"):
+        k8slab.compare(workload, cluster)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"workload is a DataFrame"):
+        k8slab.compare(cluster, workload.to_frame())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="other is a int; wanted a Placement"):
+        k8slab.schedule(cluster, workload).diff(3)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="workers=0: wanted 1 or more"):
+        k8slab.compare(cluster, workload, workers=0)
+
+
+def test_one_node_is_not_called_nodes() -> None:
+    placement = k8slab.schedule(k8slab.Cluster.synthetic(1), k8slab.Workload.synthetic(1), "first-fit")
+    assert repr(placement) == "<Placement first-fit: 1 of 1 pod on 1 node>"

@@ -473,3 +473,16 @@ def test_a_function_without_a_name_is_a_plugin_too():
 
     plugin = k8slab.score_plugin(watts=k8slab.array("watts"))(partial(scaled, 3))
     assert (plugin.name, plugin.raw(decision()).tolist()) == ("partial", [30, 60, 90, 120])
+
+
+def test_a_label_that_is_one_mistake_from_a_known_one_is_warned_of():
+    with pytest.warns(UserWarning, match="no node has the label 'rakc'; did you mean 'rack'"):
+        seen(rakc=k8slab.label("rakc"))
+
+
+def test_a_compiled_function_is_shown_by_its_name():
+    @k8slab.kernel
+    def mine(score):
+        score[:] = 1.0
+
+    assert repr(mine) == "<k8slab.kernel mine>"

@@ -15,14 +15,13 @@ from k8slab.errors import InputError, UnknownName
 if TYPE_CHECKING:
     from k8slab.experiments.comparison import Comparison
 
-_LOWER_IS_BETTER: Final = ("nodes_used", "imbalance_percent", "seconds", "stranded_")
+_LOWER_IS_BETTER: Final = ("nodes_used", "imbalance_percent", "stranded_")
 _ALLOCATED: Final = "_allocated_percent"
 _METRICS: Final = {
     "placed": "pods placed",
     "placed_percent": "pods placed (%)",
     "nodes_used": "nodes used",
     "imbalance_percent": "imbalance between nodes (percentage points)",
-    "seconds": "time to decide (s)",
 }
 
 

@@ -223,8 +223,13 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
                "allocatable; every resource but pods"),
         Column("imbalance_percent", "float64", "percentage points", "standard deviation over nodes of the dominant "
                "utilization"),
-        Column("seconds", "float64", "s", "deciding alone, compilation and reading left out"),
         Column("path", "string", "", "how it was computed: tree, scan or stepwise"),
+    ),
+    # Comparison.timings: one row a policy and seed; all that isn't a function of the inputs.
+    "comparison.timings": (
+        _POLICY,
+        _SEED,
+        Column("seconds", "float64", "s", "deciding alone, compilation and reading left out"),
     ),
     # Comparison.curves: one row a policy, seed and point of a grid common to all of them.
     "comparison.curves": (

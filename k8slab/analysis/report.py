@@ -56,7 +56,6 @@ def render(comparison: Comparison, recipe: str | None = None) -> str:
         least_p=_least_p(comparison),
         manifest=manifest,
         manifest_json=json.dumps(manifest, indent=2),
-        seconds=f"{comparison.frame['seconds'].sum():,.2f} s",
         policies=[_policy(policy) for policy in comparison.policies],
         glossary=_glossary(metrics),
     )

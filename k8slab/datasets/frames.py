@@ -461,7 +461,8 @@ def read_table(file: Path, what: str) -> pd.DataFrame:
     import pandas as pd
 
     if not file.is_file():
-        raise InputError(f"cannot read a {what} from {str(file)!r}: there is no such file")
+        found = "it is a folder; wanted a file" if file.is_dir() else "there is no such file"
+        raise InputError(f"cannot read a {what} from {str(file)!r}: {found}")
     try:
         if not _is_csv(file):
             _need_pyarrow(file, what)

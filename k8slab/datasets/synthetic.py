@@ -120,6 +120,11 @@ def _room(cluster: Cluster, pods: int) -> tuple[list[float], list[int]]:
         largest.append(int(free[r].max()))
         if room[-1] <= 0 or largest[-1] <= 0:
             raise InputError(f"no pods can be sized for {cluster!r}: its {resource} is {fill:.0%} taken already")
+    cores, memory = (free[cluster.schema.index(name)].astype(np.float64) for name in (CPU, MEMORY))
+    # Where some nodes have little memory per core, pods alike in shape would leave their cores unused:
+    # ask for less memory, until 99 % of the cores can be reached.
+    while np.minimum(cores, memory * (room[0] / room[1])).sum() < 0.99 * np.where(memory > 0, cores, 0.0).sum():
+        room[1] *= 0.95
     return room, largest
 
 

@@ -26,6 +26,7 @@ from k8slab.domain.resources import ResourceSchema
 # -- repositories --------------------------------------------------------------
 
 
+@runtime_checkable
 class PodRepositoryPort(Protocol):
     """Keeps pods by id, and gives back what was saved, equal in every field.
 
@@ -49,6 +50,7 @@ class PodRepositoryPort(Protocol):
         """Set the phase alone. A pod that isn't there stays so."""
 
 
+@runtime_checkable
 class NodeRepositoryPort(Protocol):
     """Keeps nodes by id, by the same rules as PodRepositoryPort.
 
@@ -71,6 +73,7 @@ class NodeRepositoryPort(Protocol):
 # -- services ------------------------------------------------------------------
 
 
+@runtime_checkable
 class SchedulerPort(Protocol):
     """Finds nodes for pods."""
 
@@ -81,6 +84,7 @@ class SchedulerPort(Protocol):
         """The node that the pod would get now, None if none fits."""
 
 
+@runtime_checkable
 class AutoScalerPort(Protocol):
     """Keeps the number of a deployment's pods in step with their use."""
 
@@ -94,6 +98,7 @@ class AutoScalerPort(Protocol):
         """Take one step, whatever the rule says: a pod that waits for a node more, or a pod less."""
 
 
+@runtime_checkable
 class SelfHealingPort(Protocol):
     """Does something about pods and nodes that failed, and remembers it."""
 
@@ -110,6 +115,7 @@ class SelfHealingPort(Protocol):
         """The last events, at most so many, oldest first."""
 
 
+@runtime_checkable
 class HealthMonitorPort(Protocol):
     """Notices pods and nodes that fail."""
 
@@ -123,6 +129,7 @@ class HealthMonitorPort(Protocol):
         """Look again and again from now on, in the background."""
 
 
+@runtime_checkable
 class ConsensusPort(Protocol):
     """A member of a Raft cluster."""
 

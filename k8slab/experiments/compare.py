@@ -22,7 +22,7 @@ from k8slab.domain.resources import PODS
 from k8slab.errors import InputError, Interrupted, K8slabError, PluginError, UnknownName
 from k8slab.experiments import manifest as manifests
 from k8slab.experiments.comparison import ORDER_RULES, Comparison, arrival_order
-from k8slab.experiments.placement import Placement, schedule
+from k8slab.experiments.placement import Placement, check_inputs, schedule
 from k8slab.experiments.progress import ProgressBar, progress_bar
 from k8slab.kernels import utilization as kernels
 from k8slab.policies import Policy, as_policy, policy_names
@@ -37,17 +37,20 @@ Metrics = Mapping[str, Callable[[Placement], float]]
 CURVE_POINTS: Final = 101
 THREADS: Final = "k8slab-compare"
 _BASELINE: Final = "kube-default"
+_KEY: Final = ("policy", "seed")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one policy did with one seed: a row of Comparison.frame, and its curve.
+    """What one policy did with one seed: a row of Comparison.frame, its curve, and how long it took.
 
-    curve : float64[1 + resources, CURVE_POINTS]  arrived percent, then allocated percent by resource
+    curve   : float64[1 + resources, CURVE_POINTS]  arrived percent, then allocated percent by resource
+    seconds : kept out of the row, which the same inputs give again to the same bytes
     """
 
     row: Mapping[str, Any]
     curve: Floats
+    seconds: float
 
 
 def compare(
@@ -84,8 +87,11 @@ def compare(
     >>> result.frame[["policy", "seed", "placed"]].values.tolist()
     [['first-fit', 0, 200], ['first-fit', 1, 200], ['best-fit', 0, 200], ['best-fit', 1, 200]]
     """
+    check_inputs(cluster, workload)
     plan = _Plan(cluster, workload, _policies(policies), _seeds(seeds), _order(order), dict(metrics or {}))
     reference = _baseline(baseline, plan.policies)
+    if workers is not None and workers < 1:
+        raise InputError(f"workers={workers}: wanted 1 or more, or None for one a core")
     if len(cluster) == 0 or len(workload) == 0:
         what = "the cluster has no nodes" if len(cluster) == 0 else "the workload has no pods"
         raise InputError(f"nothing to compare: {what}")
@@ -157,7 +163,7 @@ class _Plan:
         """Runs as they finish. Kernels release the GIL, so threads use every core and share the inputs."""
         stop = threading.Event()
         if not _compiled_before():
-            bar.say("compiling kernels for the first time (about half a minute, once)")
+            bar.say("compiling kernels for the first time (half a minute to a minute, once)")
         pool = ThreadPoolExecutor(workers, thread_name_prefix=THREADS)
         try:
             keys: dict[Future[Run | None], tuple[int, int]] = {
@@ -188,6 +194,7 @@ class _Plan:
             cluster=self.cluster, workload=self.workload, policies=self.policies, seeds=self.seeds, order=self.order,
             baseline=baseline, dominant=dominant_resource(self.cluster, self.workload),
             frame=pd.DataFrame([run.row for run in ordered]), curves=_curves_frame(ordered, counted(self.cluster)),
+            timings=pd.DataFrame([{**{key: run.row[key] for key in _KEY}, "seconds": run.seconds} for run in ordered]),
         )
 
     def _run(self, s: int, p: int, stop: threading.Event) -> Run | None:
@@ -261,14 +268,14 @@ def measure(placement: Placement, metrics: Metrics) -> Run:
         **_shares("stranded_{}_percent", names, stranded[rows].sum(axis=1), capacity),
         "imbalance_percent": _imbalance(requested[rows], allocatable[rows]),
     }
-    last = {"seconds": placement.seconds, "path": placement.path}
+    last = {"path": placement.path}
     for name, function in metrics.items():
         if name in row or name in last:
             raise InputError(f"metric {name!r} has the name of a column that every comparison has; call it otherwise")
         row[name] = _metric(name, function, placement)
     tightest = names.index(dominant_resource(placement.cluster, placement.workload))
     curve = _curve(requests[:, rows], placement, requested[rows].sum(axis=1), capacity, tightest)
-    return Run(row | last, curve)
+    return Run(row | last, curve, placement.seconds)
 
 
 def _metric(name: str, function: Callable[[Placement], float], placement: Placement) -> float:

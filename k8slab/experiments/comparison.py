@@ -42,8 +42,9 @@ _DIFFERENCES: Final = (
 class Comparison:
     """Policies side by side on the same pods in the same order, seed by seed.
 
-    frame  : one row a policy and seed, in that order; see k8slab.analysis.frames
-    curves : one row a policy, seed and point: what was allocated by the time that so much had arrived
+    frame   : one row a policy and seed, in that order; see k8slab.analysis.frames
+    curves  : one row a policy, seed and point: what was allocated by the time that so much had arrived
+    timings : the seconds that each run took, which no two runs share; the rest is a function of the inputs
 
     After an interruption it holds the runs that had finished. What is said of policies then
     rests on the seeds that every policy has seen.
@@ -58,13 +59,14 @@ class Comparison:
     dominant: str
     frame: pd.DataFrame
     curves: pd.DataFrame
+    timings: pd.DataFrame
 
     # --- what it tells
 
     @property
     def metrics(self) -> list[str]:
-        """The frame's columns that are measured. Not `seconds`: they are another machine's business."""
-        known = ("policy", "seed", "pods", "seconds", "path")
+        """The frame's columns that are measured."""
+        known = ("policy", "seed", "pods", "path")
         return [str(column) for column in self.frame.columns if column not in known]
 
     @property
@@ -145,7 +147,7 @@ class Comparison:
             "kind": "comparison",
             "versions": manifests.versions(),
             **manifests.inputs(self.cluster, self.workload),
-            "policies": [manifests.plain(policy.arguments()) for policy in self.policies],
+            "policies": [manifests.described(policy) for policy in self.policies],
             "seeds": list(self.seeds),
             "order": self.order,
             "order_rule": ORDER_RULES[self.order],
@@ -154,9 +156,9 @@ class Comparison:
         }
 
     def content_hash(self) -> str:
-        """SHA-256 of the frame and curves, `seconds` left out: the same run gives the same hash."""
+        """SHA-256 of the frame and curves: the same run gives the same hash."""
         digest = hashlib.sha256()
-        for frame in (self.frame.drop(columns="seconds"), self.curves):
+        for frame in (self.frame, self.curves):
             digest.update(frame.to_csv(index=False, lineterminator="\n").encode())
         return digest.hexdigest()
 

@@ -89,7 +89,7 @@ def policies(manifest: Mapping[str, Any], own: Iterable[Policy] = ()) -> tuple[P
 def _checked(entries: list[dict[str, Any]], given: Mapping[str, Policy]) -> list[dict[str, Any]]:
     for entry in entries:
         policy = given.get(entry["name"])
-        if policy is not None and plain(policy.arguments()) != entry:
+        if policy is not None and plain(policy.arguments()) != _without_summary(entry):
             raise InputError(
                 f"the policy {policy.name!r} is not the one of the manifest: {policy.arguments()}, there {entry}"
             )
@@ -109,7 +109,7 @@ def _rebuilt(entry: Mapping[str, Any]) -> Policy:
         )
     scores = tuple((shipped[score["name"]](**_rest(score)), score["weight"]) for score in entry["scores"])
     filters = tuple(shipped[name]() for name in entry["filters"])
-    return Policy(entry["name"], "", filters, scores, check_ties(entry["ties"]))
+    return Policy(entry["name"], entry.get("summary", ""), filters, scores, check_ties(entry["ties"]))
 
 
 def _shipped_plugins() -> dict[str, Any]:
@@ -127,6 +127,15 @@ def _plugin_names(entry: Mapping[str, Any]) -> list[str]:
 
 def _rest(score: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in score.items() if key not in ("name", "weight")}
+
+
+def described(policy: Policy) -> dict[str, Any]:
+    """A policy as a manifest has it: all that decides, and the sentence that the report has of it."""
+    return {**plain(policy.arguments()), "summary": policy.summary}
+
+
+def _without_summary(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "summary"}
 
 
 def plain(value: Any) -> Any:

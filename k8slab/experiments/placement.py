@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from k8slab.datasets._parts import counted
 from k8slab.domain.columns import Ints, NodeColumns, PodColumns
 from k8slab.domain.resources import PODS, ResourceSchema
 from k8slab.errors import InputError, UnknownName
@@ -56,6 +57,7 @@ def schedule(
     >>> k8slab.schedule(cluster, k8slab.Workload.synthetic(pods=100, seed=1), policy="best-fit")
     <Placement best-fit: 100 of 100 pods on 10 nodes>
     """
+    check_inputs(cluster, workload)
     chosen = as_policy(policy)
     seed = check_seed(seed)
     rule = chosen.ties if ties is None else check_ties(ties)
@@ -72,6 +74,18 @@ def schedule(
         node_rows[arrival] = decisions.node_rows
     node_rows.setflags(write=False)
     return Placement(cluster, workload, chosen, seed, rule, arrival, node_rows, decisions.path, seconds)
+
+
+def check_inputs(cluster: object, workload: object) -> None:
+    """Raises InputError unless these are a Cluster and a Workload: frames are easily taken for them."""
+    from k8slab.datasets import Cluster, Workload
+
+    for kind, value in (Cluster, cluster), (Workload, workload):
+        if not isinstance(value, kind):
+            name, wanted = kind.__name__.lower(), f"k8slab.{kind.__name__}"
+            raise InputError(
+                f"{name} is a {type(value).__name__}; wanted a {wanted}, such as {wanted}.from_frame(frame) gives"
+            )
 
 
 def columns(cluster: Cluster, workload: Workload, order: Ints | None = None) -> tuple[NodeColumns, PodColumns]:
@@ -244,6 +258,8 @@ class Placement:
         """
         from k8slab.experiments.explanation import Difference
 
+        if not isinstance(other, Placement):
+            raise InputError(f"other is a {type(other).__name__}; wanted a Placement, as k8slab.schedule() gives")
         return Difference.of(self, other)
 
     def manifest(self) -> dict[str, Any]:
@@ -296,7 +312,8 @@ class Placement:
 
     def __repr__(self) -> str:
         used = len(np.unique(self.node_rows[self.node_rows >= 0]))
-        return f"<Placement {self.policy.name}: {self.placed:,} of {len(self):,} pods on {used:,} nodes>"
+        pods, nodes = counted(len(self), "pod"), counted(used, "node")
+        return f"<Placement {self.policy.name}: {self.placed:,} of {pods} on {nodes}>"
 
     def _repr_html_(self) -> str:
         allocated = "".join(

@@ -67,12 +67,14 @@ class ProgressBar:
 
 class _RichBar:
     def __init__(self, label: str, total: int, started: float) -> None:
+        from rich import progress
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(_WIDTH), MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True), TextColumn("left"),
+        # The time passed moves while the first step compiles and nothing else does.
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"), progress.BarColumn(_WIDTH), progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(), progress.TextColumn("passed,"),
+            progress.TimeRemainingColumn(compact=True), progress.TextColumn("left"),
             console=Console(stderr=True), transient=True,
         )
         self._task = self._bar.add_task(label, total=total)
@@ -119,6 +121,7 @@ class _NotebookLine:
     def _text(self, elapsed: float) -> str:
         filled = _WIDTH * self._done // self._total
         left = f", {elapsed * (self._total - self._done) / self._done:,.0f} s left" if self._done else ""
+        left = f", {elapsed:,.0f} s passed{left}"
         return f"{self._label} {'█' * filled}{'░' * (_WIDTH - filled)} {self._done}/{self._total}{left}"
 
 

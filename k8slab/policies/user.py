@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
@@ -86,12 +88,17 @@ def _as_mask(value: Any) -> npt.NDArray[np.bool_]:
 def label(key: str) -> NodeInput:
     """A node label as an input of a plug-in: object[N], None where a node lacks it.
 
+    Where no node has it but all is one typing mistake away from one that some have, a UserWarning says so.
+
     >>> label("spot") == "true"
     NodeInput(label('spot') == 'true')
     """
 
     def read(nodes: NodeColumns) -> npt.NDArray[Any]:
         column: Codes[str] | None = nodes.labels.get(key)
+        near = [] if column is not None else difflib.get_close_matches(key, nodes.labels, n=1, cutoff=0.75)
+        if near:
+            warnings.warn(f"no node has the label {key!r}; did you mean {near[0]!r}?", UserWarning, stacklevel=2)
         return np.full(len(nodes), None, dtype=object) if column is None else column.to_array()
 
     return NodeInput(f"label({key!r})", read)
@@ -129,6 +136,9 @@ class kernel:  # a decorator, named as numba's users expect
         self._function = function
         self._compiled: Callable[..., None] | None = None
         update_wrapper(self, function)
+
+    def __repr__(self) -> str:
+        return f"<k8slab.kernel {self._function.__name__}>"
 
     def __call__(self, *arrays: Any) -> None:
         """Run the compiled function."""
