@@ -8,6 +8,7 @@ but by the formulas.
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -144,7 +145,7 @@ class NodeResourcesFit:
 
 
 @dataclass(frozen=True)
-class _ResourceScore:
+class _ResourceScore(ABC):
     """A score by weighted resources; None weighs them as the class says."""
 
     resources: Mapping[str, int] | None = field(default=None)
@@ -172,9 +173,9 @@ class _ResourceScore:
     def _default_weights(self, schema: ResourceSchema) -> Ints:
         return np.array([int(name in (CPU, MEMORY)) for name in schema.names], dtype=np.int64)
 
+    @abstractmethod
     def raw(self, decision: Decision) -> Floats:
         """float64[N]: the score of each node, whole numbers."""
-        raise NotImplementedError
 
     def normalize(self, raw: Floats, feasible: Mask) -> Floats:
         """The raw score: it is on its scale already."""
