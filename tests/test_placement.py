@@ -533,3 +533,34 @@ def test_what_is_no_cluster_or_workload_is_refused_by_name() -> None:
 def test_one_node_is_not_called_nodes() -> None:
     placement = k8slab.schedule(k8slab.Cluster.synthetic(1), k8slab.Workload.synthetic(1), "first-fit")
     assert repr(placement) == "<Placement first-fit: 1 of 1 pod on 1 node>"
+
+
+def test_progress_is_told_to_a_function_or_shown_when_it_lasts(monkeypatch: pytest.MonkeyPatch):
+    from k8slab.experiments import progress
+
+    cluster, workload = Cluster.synthetic(20), Workload.synthetic(300)
+    told: list[int] = []
+    schedule(cluster, workload, progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 300
+
+    shown: list[int] = []
+
+    class Drawing:
+        def __init__(self, label: str, total: int, started: float) -> None:
+            assert (label, total) == ("placing pods", 300)
+
+        def update(self, done: int) -> None:
+            shown.append(done)
+
+        def close(self) -> None:
+            shown.append(-1)
+
+    monkeypatch.setattr(progress, "_RichBar", Drawing)
+    monkeypatch.setattr(progress, "PATIENCE_S", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    schedule(cluster, workload)
+    assert shown[-2:] == [300, -1]
+    shown.clear()
+    schedule(cluster, workload, progress=False)
+    assert shown == []

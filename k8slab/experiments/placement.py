@@ -16,6 +16,7 @@ from k8slab.datasets._parts import counted
 from k8slab.domain.columns import Ints, NodeColumns, PodColumns
 from k8slab.domain.resources import PODS, ResourceSchema
 from k8slab.errors import InputError, UnknownName
+from k8slab.experiments.progress import in_notebook, progress_bar
 from k8slab.policies import Evaluation, Path, Policy, Ties, as_policy
 from k8slab.policies.policy import check_seed, check_ties
 
@@ -37,7 +38,7 @@ def schedule(
     ties: Ties | None = None,
     order: npt.ArrayLike | None = None,
     path: Path | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: bool | Callable[[int], None] | None = None,
 ) -> Placement:
     """Place a workload's pods one after another on a cluster; gives the Placement.
 
@@ -46,7 +47,9 @@ def schedule(
     ties     : "lowest" or "random"; None leaves the policy's own rule
     order    : int[P], the workload's rows in the order they arrive; None for as they stand
     path     : "tree", "scan" or "stepwise"; None for the fastest that can. All decide alike.
-    progress : called now and then with how many pods were decided
+    progress : True shows how far it is once it has lasted two seconds, in a terminal or notebook; None
+               in a terminal alone, as a notebook would keep the line; or a function that is called
+               now and then with how many pods were decided
 
     A pod that no node can take stays unplaced: that is a result, see `unschedulable()`.
     Raises UnknownName for a policy that isn't, InputError for an empty cluster, a seed
@@ -66,7 +69,10 @@ def schedule(
     arrival = _checked_order(order, len(workload))
     nodes, pods = columns(cluster, workload, arrival)
     began = time.perf_counter()
-    decisions = chosen.place(nodes, pods, seed=seed, ties=rule, path=path, progress=progress)
+    shown = progress is True or (progress is None and not in_notebook())
+    with progress_bar("placing pods", len(workload), show=shown) as bar:
+        report = progress if callable(progress) else bar.reach
+        decisions = chosen.place(nodes, pods, seed=seed, ties=rule, path=path, progress=report)
     seconds = time.perf_counter() - began
     node_rows = decisions.node_rows
     if arrival is not None:

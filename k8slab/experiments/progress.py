@@ -39,6 +39,11 @@ class ProgressBar:
         self._done += steps
         self.tick()
 
+    def reach(self, done: int) -> None:
+        """So many steps are done in all."""
+        self._done = done
+        self.tick()
+
     def tick(self) -> None:
         """Show how far it is, if the work lasts long enough for anyone to wonder."""
         if self._drawing is None and not self._silent and time.monotonic() - self._started >= PATIENCE_S:
