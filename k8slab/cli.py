@@ -25,6 +25,7 @@ from k8slab.errors import InputError, K8slabError, OutputError
 if TYPE_CHECKING:
     from k8slab.datasets import Cluster, Workload
     from k8slab.experiments.comparison import Comparison
+    from k8slab.experiments.placement import Placement
 
 P = ParamSpec("P")
 _WRITTEN = ("report.html", "runs.csv", "curves.csv", "summary.csv", "differences.csv", "manifest.json")
@@ -237,6 +238,8 @@ def compare_command(
         print(json.dumps(_as_json(result, files), indent=2))
     else:
         _show(result, files["report.html"])
+    if not result.frame["placed"].any():
+        _fits_nowhere(result.placement(result.ranked()[0], result.seeds[0]))
 
 
 @app.command("schedule")
@@ -277,6 +280,8 @@ def schedule_command(
     else:
         write_text(out, text)
     _say(f"{placement.policy.name} placed {placement.placed:,} of {len(pods):,} pods on {len(nodes):,} nodes")
+    if len(pods) and not placement.placed:
+        _fits_nowhere(placement)
 
 
 @app.command("policies")
@@ -423,6 +428,15 @@ def _show(result: Comparison, report: Path) -> None:
     console.print(table)
     console.print(f"\n{escape(result.answer())}", highlight=False)
     console.print(f"\nReport: [bold]{escape(str(report))}[/bold]", highlight=False, soft_wrap=True)
+
+
+def _fits_nowhere(placement: Placement) -> NoReturn:
+    """A result, which stands; but a command that placed nothing did not do what it was asked for."""
+    why = placement.unschedulable().iloc[0]
+    raise InputError(
+        f"none of the {len(placement):,} pods found a node; the first request that failed, of {why['first_pod']}: "
+        f"{why['message']}"
+    )
 
 
 def _say(message: str) -> None:

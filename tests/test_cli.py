@@ -166,6 +166,20 @@ def test_a_bad_table_is_one_line(inputs: list[str], tmp_path: Path) -> None:
     assert "-5" in text
 
 
+@pytest.mark.parametrize("command", [["compare", "-p", "best-fit", "--seeds", "2"], ["schedule", "-p", "best-fit"]])
+def test_pods_that_fit_nowhere_are_a_result_and_an_error(command: list[str], inputs: list[str], tmp_path: Path) -> None:
+    vast = tmp_path / "vast.csv"
+    vast.write_text("pod,cpu_milli,memory_bytes\nvast-0,100000000,1\nvast-1,100000000,1\n")
+    out = tmp_path / "out"
+    result = run(*command, *inputs[:2], "--workload", str(vast), "--out", str(out))
+    assert result.exit_code == 2
+    assert out.exists()
+    told = " ".join(result.stderr.split())
+    assert "error: none of the 2 pods found a node; the first request that failed, of vast-" in told
+    assert ": 0/" in told
+    assert "insufficient cpu" in told
+
+
 def test_an_unwritable_folder_is_found_before_the_work(inputs: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     started = time.monotonic()
