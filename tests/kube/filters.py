@@ -8,6 +8,7 @@ went from a node meanwhile, as nominated pods and preemption do.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections import Counter
 
 from tests.kube.objects import (
@@ -32,7 +33,7 @@ HARD_EFFECTS = ("NoSchedule", "NoExecute")
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 
 
-class Plugin:
+class Plugin(ABC):
     def __init__(self, cluster: Cluster, pod: Pod) -> None:
         self.cluster, self.pod = cluster, pod
 
@@ -44,10 +45,11 @@ class Plugin:
         """Nothing to check for this pod, whatever happens later."""
         return False
 
+    @abstractmethod
     def filter(self, node: Node) -> Status | None:
-        raise NotImplementedError
+        """Why the node won't do, None if it will."""
 
-    def update(self, pod: Pod, node: Node, by: int) -> None:
+    def update(self, pod: Pod, node: Node, by: int) -> None:  # noqa: B027  (most need not know)
         """A pod came (+1) or went (-1). Most plug-ins look at the node itself."""
 
     def copy(self) -> Plugin:
