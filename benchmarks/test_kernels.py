@@ -57,7 +57,7 @@ def both(name: str, c: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], 
     if name == "resource_fit":
         feasible = np.ones(NODES, dtype=np.bool_)
         arguments = [c["used"], c["allocatable"], c["request"]]
-        return _filling(kernel, arguments, feasible), (lambda: plain(*arguments))
+        return _filling(kernel, [*arguments, np.ones(3, dtype=np.bool_)], feasible), (lambda: plain(*arguments))
     extra = {
         "requested_to_capacity": SHAPE,
         "worst_fit": (c["largest"],),
@@ -66,7 +66,12 @@ def both(name: str, c: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], 
     }.get(name, ())
     weight = np.array([1.0, 1.0, 0.0]) if name == "balanced_allocation" else c["weight"]
     arguments = [c["used"], c["allocatable"], weight, *extra]
-    return _filling(kernel, arguments, np.empty(NODES)), (lambda: plain(*arguments))
+    given = [*arguments]
+    if name == "balanced_allocation":
+        given = [c["used"], c["allocatable"], c["request"], np.array([0, 1]), np.zeros(3, dtype=np.bool_)]
+    elif name in ("least_allocated", "most_allocated", "requested_to_capacity"):
+        given = [c["used"], c["allocatable"], c["request"], weight, np.zeros(3, dtype=np.bool_), *extra]
+    return _filling(kernel, given, np.empty(NODES)), (lambda: plain(*arguments))
 
 
 def _filling(kernel: Callable[..., None], arguments: list[Any], out: Any) -> Callable[[], Any]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from k8slab.experiments.placement import schedule as schedule
     from k8slab.facade import KubernetesOrchestrator as KubernetesOrchestrator
     from k8slab.facade import get_kubernetes_orchestrator as get_kubernetes_orchestrator
+    from k8slab.policies import DefaultPreemption as DefaultPreemption
     from k8slab.policies import Policy as Policy
     from k8slab.policies import array as array
     from k8slab.policies import filter_plugin as filter_plugin
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from k8slab.policies import policy_names as policy_names
     from k8slab.policies import score_plugin as score_plugin
     from k8slab.policies import taint as taint
+    from k8slab.policies.profile import policy_from_configuration as policy_from_configuration
     from k8slab.state import ClusterState as ClusterState
 
 _MODELS = (
@@ -59,7 +61,18 @@ _MODELS = (
     "ScalingDirection",
     "SelfHealingEvent",
 )
-_POLICIES = ("Policy", "array", "filter_plugin", "kernel", "label", "policy", "policy_names", "score_plugin", "taint")
+_POLICIES = (
+    "DefaultPreemption",
+    "Policy",
+    "array",
+    "filter_plugin",
+    "kernel",
+    "label",
+    "policy",
+    "policy_names",
+    "score_plugin",
+    "taint",
+)
 _HOMES = {
     **dict.fromkeys(_MODELS, "k8slab.domain.models"),
     **dict.fromkeys(_POLICIES, "k8slab.policies"),
@@ -72,6 +85,7 @@ _HOMES = {
     "Workload": "k8slab.datasets.workload",
     "compare": "k8slab.experiments.compare",
     "get_kubernetes_orchestrator": "k8slab.facade",
+    "policy_from_configuration": "k8slab.policies.profile",
     "rerun": "k8slab.experiments.compare",
     "schedule": "k8slab.experiments.placement",
 }

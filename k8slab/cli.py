@@ -25,6 +25,7 @@ from k8slab.errors import InputError, K8slabError, OutputError
 if TYPE_CHECKING:
     from k8slab.datasets import Cluster, Workload
     from k8slab.experiments.comparison import Comparison
+    from k8slab.experiments.conformance import Case, Conformance, Outcome
     from k8slab.experiments.placement import Placement
 
 P = ParamSpec("P")
@@ -59,7 +60,7 @@ WorkloadFile = Annotated[Path | None, typer.Option("--workload", metavar="FILE",
 
 
 def main() -> None:
-    """Run the command. Exit status: 0 done, 2 for anything that went wrong, said in one line on stderr."""
+    """Run the command. Exit status: 0 done, 1 where cases differ, 2 for what went wrong, said in one line on stderr."""
     try:
         app()
     except SystemExit as leaving:
@@ -75,6 +76,12 @@ def _complete_policy(incomplete: str) -> list[tuple[str, str]]:
     from k8slab.policies import policy, policy_names
 
     return [(name, policy(name).summary) for name in policy_names() if name.startswith(incomplete)]
+
+
+def _complete_suite(incomplete: str) -> list[str]:
+    from k8slab.experiments.conformance import suite_names
+
+    return [name for name in suite_names() if name.startswith(incomplete)]
 
 
 def _fail(message: str) -> NoReturn:
@@ -138,6 +145,7 @@ def _k8slab(
       k8slab compare          all policies on a production GPU cluster
       k8slab compare --help   the same on your own nodes and pods
       k8slab policies         what there is to compare
+      k8slab conform --help   hold it against recorded decisions
 
     [bold]From Python[/bold]
 
@@ -304,6 +312,66 @@ def policies_command() -> None:
     Console().print(table)
 
 
+@app.command("conform")
+@_errors_in_one_line
+def conform_command(
+    suite: Annotated[
+        str,
+        typer.Argument(metavar="SUITE", autocompletion=_complete_suite, help="What to hold it against: kube-scheduler"),
+    ],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILES", help="Recorded cases: .jsonl or .json files, also .gz, or folders of them."),
+    ],
+    show: Annotated[
+        int, typer.Option("--show", metavar="K", min=0, help="Print the first K differences, one a line.")
+    ] = 0,
+    actual: Annotated[
+        Path | None,
+        typer.Option("--actual", metavar="FILE", help='Write what was computed, a line {"id", "actual"} a case.'),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write a readable report, one HTML file.")
+    ] = None,
+) -> None:
+    """Compute recorded cases again, and count how many come out the same.
+
+    The suite kube-scheduler holds k8slab's scheduling against what was
+    recorded from kube-scheduler v1.34's own code: for every node the verdict
+    with plug-in and reasons, every plug-in's raw, normalized and weighted
+    score, the best nodes, the event text, the victims of preemption. A
+    scenario passes if all of it is equal, to the digit.
+
+    Prints a line a category, passed/all, and then the sum. Each case counts
+    once, however often its file is named. A case that raises has failed.
+
+    [bold]Examples[/bold]
+
+      k8slab conform kube-scheduler scenarios/*.jsonl.gz
+      k8slab conform kube-scheduler scenarios --report conformance.html
+      k8slab conform kube-scheduler spread.jsonl --show 20
+      k8slab conform kube-scheduler spread.jsonl --actual computed.jsonl
+
+    [bold]Exit status[/bold]
+
+      0   all cases passed
+      1   some failed, or there was none
+      2   an error, such as a file that can't be read, or Ctrl-C
+    """
+    from k8slab.experiments import conformance
+
+    chosen = conformance.suite(suite)
+    _refuse_to_overwrite(conformance.case_files(files), actual, report)
+    with ActualFile(actual) as computed:
+        result = conformance.conform(chosen, files, on_case=computed.append)
+    if report is not None:
+        with Console(stderr=True).status("drawing the report ..."):
+            result.to_html(report)
+    _show_conformance(result, show)
+    if not result.ok:
+        raise typer.Exit(1)
+
+
 # --- what goes in
 
 
@@ -428,6 +496,69 @@ def _show(result: Comparison, report: Path) -> None:
     console.print(table)
     console.print(f"\n{escape(result.answer())}", highlight=False)
     console.print(f"\nReport: [bold]{escape(str(report))}[/bold]", highlight=False, soft_wrap=True)
+
+
+def _refuse_to_overwrite(cases: list[Path], *outputs: Path | None) -> None:
+    known = {path.resolve() for path in cases}
+    for output in filter(None, outputs):
+        if output.resolve() in known:
+            raise InputError(f"{str(output)!r} holds the cases themselves: write to another file")
+
+
+class ActualFile:
+    """What was computed, a JSON line a case, on disk as soon as the case is done; or nowhere, without a path.
+
+    Whether it can be written is found at once; an earlier one is replaced when the first case is done.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+        if path is not None:
+            with self._saying_where():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.open("a").close()
+
+    def append(self, case: Case, outcome: Outcome) -> None:
+        """One more case; one that raised says what."""
+        if self._path is None:
+            return
+        line: dict[str, Any] = {"id": case.id, "actual": outcome.actual}
+        if outcome.error:
+            line["error"] = outcome.error
+        with self._saying_where():
+            if self._file is None:
+                self._file = self._path.open("w", encoding="utf-8", newline="\n")
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+
+    @contextmanager
+    def _saying_where(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"cannot write {str(self._path)!r}: {error.strerror or error}") from error
+
+    def __enter__(self) -> ActualFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _show_conformance(result: Conformance, show: int) -> None:
+    differences = result.differences()
+    for case, difference in differences[:show]:
+        print(f"{case}: {difference}")
+    if len(differences) > show > 0:
+        print(f"... and {len(differences) - show:,} more differences")
+    print("\n".join(result.lines()))
+    sys.stdout.flush()  # an exit status of 1 leaves by a way on which nobody finds what can't be written
+    if not result.results:
+        _say("no case found, and that is no pass")
+    elif differences and not show:
+        _say(f"{len(differences):,} differences; --show 10 prints the first ten")
 
 
 def _fits_nowhere(placement: Placement) -> NoReturn:

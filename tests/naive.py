@@ -18,7 +18,11 @@ import numpy as np
 
 from k8slab.domain.columns import NodeColumns, PodColumns, Taint, Tolerations
 
-UNSCHEDULABLE = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
+# By code: ready, not ready, unknown, cordoned.
+STATE_TAINTS = [
+    [Taint(f"node.kubernetes.io/{why}") for why in reasons]
+    for reasons in ([], ["not-ready"], ["unreachable"], ["unschedulable"])
+]
 GOLDEN = 0x9E3779B97F4A7C15
 WORD = 2**64
 
@@ -35,28 +39,31 @@ def _mean(parts: Sequence[tuple[int, int]]) -> int:
     return sum(weight * score for weight, score in parts) // total if total else 0
 
 
-def resource_fit(used, allocatable, request) -> list[bool]:
-    """A pod fits where each thing that it asks for is free, before it comes, in that amount."""
+def resource_fit(used, allocatable, request, checked) -> list[bool]:
+    """A pod fits where each thing that it asks for is free, before it comes, in that amount; some may not matter."""
     return [
-        all(ask <= a - (u - ask) for u, a, ask in zip(us, al, asks, strict=True) if ask > 0)
+        all(ask <= a - (u - ask) for u, a, ask, cares in zip(us, al, asks, checked, strict=True) if ask > 0 and cares)
         for us, al, asks in _nodes(used, allocatable, request)
     ]
 
 
-def least_allocated(used, allocatable, weight) -> list[int]:
+def _counted(used, allocatable, request, weight, scalar) -> Iterator[list[tuple[int, int, int]]]:
+    """For each pair (weight, used, allocatable) of what counts: what the node has, and scalars only if asked for."""
+    for us, al, asks in _nodes(used, allocatable, request):
+        rows = zip(weight, us, al, asks, scalar, strict=True)
+        yield [(int(w), u, a) for w, u, a, ask, extra in rows if w and a and (ask or not extra)]
+
+
+def least_allocated(used, allocatable, request, weight, scalar) -> list[int]:
     """kube-scheduler: 100 idle, 0 full or over."""
-    return [
-        _mean([(int(w), 0 if u > a else (a - u) * 100 // a) for u, a, w in zip(us, al, weight, strict=True) if a])
-        for us, al in _nodes(used, allocatable)
-    ]
+    pairs = _counted(used, allocatable, request, weight, scalar)
+    return [_mean([(w, 0 if u > a else (a - u) * 100 // a) for w, u, a in pair]) for pair in pairs]
 
 
-def most_allocated(used, allocatable, weight) -> list[int]:
+def most_allocated(used, allocatable, request, weight, scalar) -> list[int]:
     """kube-scheduler: 0 idle, 100 full or over."""
-    return [
-        _mean([(int(w), min(u, a) * 100 // a) for u, a, w in zip(us, al, weight, strict=True) if a])
-        for us, al in _nodes(used, allocatable)
-    ]
+    pairs = _counted(used, allocatable, request, weight, scalar)
+    return [_mean([(w, min(u, a) * 100 // a) for w, u, a in pair]) for pair in pairs]
 
 
 def broken_line(x: int, xs: Sequence[int], ys: Sequence[int]) -> int:
@@ -71,27 +78,30 @@ def broken_line(x: int, xs: Sequence[int], ys: Sequence[int]) -> int:
     return ys[-1]
 
 
-def requested_to_capacity(used, allocatable, weight, shape_x, shape_y) -> list[int]:
+def requested_to_capacity(used, allocatable, request, weight, scalar, shape_x, shape_y) -> list[int]:
     """kube-scheduler: a broken line over the percentage used; only scores above 0 count."""
     xs, ys = [int(x) for x in shape_x], [int(y) for y in shape_y]
     scores = []
-    for us, al in _nodes(used, allocatable):
+    for pair in _counted(used, allocatable, request, weight, scalar):
         top = bottom = 0
-        for u, a, w in zip(us, al, weight, strict=True):
-            if a and w:
-                score = broken_line(100 if u > a else u * 100 // a, xs, ys)
-                if score > 0:
-                    top += int(w) * score
-                    bottom += int(w)
+        for w, u, a in pair:
+            score = broken_line(100 if u > a else u * 100 // a, xs, ys)
+            if score > 0:
+                top += w * score
+                bottom += w
         scores.append((2 * top + bottom) // (2 * bottom) if bottom else 0)  # half away from zero, as Go rounds
     return scores
 
 
-def balanced_allocation(used, allocatable, weight) -> list[int]:
-    """kube-scheduler: 100 where all resources are equally full; IEEE doubles in this very order."""
+def balanced_allocation(used, allocatable, request, rows, scalar) -> list[int]:
+    """kube-scheduler: 100 where all resources are equally full; IEEE doubles in this very order.
+
+    rows : the resources that count. A pod that asks for none of them isn't scored, which adds 0.
+    """
     scores = []
-    for us, al in _nodes(used, allocatable):
-        full = [min(1.0, float(u) / float(a)) for u, a, w in zip(us, al, weight, strict=True) if a and w]
+    for us, al, asks in _nodes(used, allocatable, request):
+        rows_here = [r for r in rows if al[r] and (asks[r] or not scalar[r])]
+        full = [min(1.0, float(us[r]) / float(al[r])) for r in rows_here]
         if len(full) == 2:
             deviation = abs((full[0] - full[1]) / 2)
         elif len(full) > 2:
@@ -105,7 +115,7 @@ def balanced_allocation(used, allocatable, weight) -> list[int]:
             deviation = math.sqrt(squares / len(full))
         else:
             deviation = 0.0
-        scores.append(math.trunc((1 - deviation) * 100.0))
+        scores.append(math.trunc((1 - deviation) * 100.0) if any(asks[r] for r in rows) else 0)
     return scores
 
 
@@ -184,6 +194,13 @@ class Ask:
     allocatable: np.ndarray
     request: np.ndarray
     names: tuple[str, ...]
+    fits: list[bool]
+    disliked: list[int]
+
+    @property
+    def kube(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[int], list[bool]]:
+        """What kube-scheduler's scores by resources are given."""
+        return self.used, self.allocatable, self.request, self.cpu_memory, [False] * len(self.names)
 
     @property
     def largest(self) -> np.ndarray:
@@ -203,15 +220,14 @@ class Ask:
 
 SCORES: dict[str, list[tuple[int, Score]]] = {
     "kube-default": [
-        (1, lambda q: least_allocated(q.used, q.allocatable, q.cpu_memory)),
-        (1, lambda q: balanced_allocation(q.used, q.allocatable, q.cpu_memory)),
+        (3, lambda q: taint_toleration(q.disliked, q.fits)),
+        (1, lambda q: least_allocated(*q.kube)),
+        (1, lambda q: balanced_allocation(*q.kube[:3], [0, 1], q.kube[4])),
     ],
-    "least-allocated": [(1, lambda q: least_allocated(q.used, q.allocatable, q.cpu_memory))],
-    "most-allocated": [(1, lambda q: most_allocated(q.used, q.allocatable, q.cpu_memory))],
-    "requested-to-capacity": [
-        (1, lambda q: requested_to_capacity(q.used, q.allocatable, q.cpu_memory, [0, 70, 100], [0, 100, 50]))
-    ],
-    "balanced": [(1, lambda q: balanced_allocation(q.used, q.allocatable, q.cpu_memory))],
+    "least-allocated": [(1, lambda q: least_allocated(*q.kube))],
+    "most-allocated": [(1, lambda q: most_allocated(*q.kube))],
+    "requested-to-capacity": [(1, lambda q: requested_to_capacity(*q.kube, [0, 70, 100], [0, 100, 50]))],
+    "balanced": [(1, lambda q: balanced_allocation(*q.kube[:3], [0, 1], q.kube[4]))],
     "best-fit": [(1, lambda q: best_fit(q.used, q.allocatable, q.all_but_pods, q.largest))],
     "worst-fit": [(1, lambda q: worst_fit(q.used, q.allocatable, q.all_but_pods, q.largest))],
     "first-fit": [],
@@ -232,13 +248,27 @@ def tolerated(taint: Taint, tolerations: Tolerations) -> bool:
     return False
 
 
-def open_nodes(nodes: NodeColumns, tolerations: Tolerations) -> list[bool]:
-    """Ready, not cordoned, and without a NoSchedule or NoExecute taint that the pod doesn't tolerate."""
+def taint_toleration(disliked: list[int], fits: list[bool]) -> list[int]:
+    """kube-scheduler: 100 for a node without a disliked taint, 0 for the feasible one with most."""
+    most = max((count for count, fit in zip(disliked, fits, strict=True) if fit), default=0)
+    return [100 - 100 * count // most if most else 100 for count in disliked]
+
+
+def disliked_taints(nodes: NodeColumns, tolerations: Tolerations) -> list[int]:
+    """How many PreferNoSchedule taints of each node the pod doesn't tolerate."""
+    soft = tuple(t for t in tolerations if t.effect in ("", "PreferNoSchedule"))
     return [
-        bool(nodes.schedulable[i])
-        and all(
+        sum(taint.effect == "PreferNoSchedule" and not tolerated(taint, soft) for taint in nodes.taints[i] or ())
+        for i in range(len(nodes))
+    ]
+
+
+def open_nodes(nodes: NodeColumns, tolerations: Tolerations) -> list[bool]:
+    """Without a NoSchedule or NoExecute taint that the pod doesn't tolerate, be it the one that a state implies."""
+    return [
+        all(
             taint.effect not in ("NoSchedule", "NoExecute") or tolerated(taint, tolerations)
-            for taint in nodes.taints[i] or ()
+            for taint in (*(nodes.taints[i] or ()), *STATE_TAINTS[int(nodes.state[i])])
         )
         for i in range(len(nodes))
     ]
@@ -251,9 +281,11 @@ def place(policy: str, nodes: NodeColumns, pods: PodColumns, seed: int, ties: st
     out = []
     for p in range(len(pods)):
         request = np.repeat(pods.requests[p][:, None], len(nodes), axis=1)
-        ask = Ask(requested + request, nodes.allocatable, request, nodes.schema.names)
-        room = resource_fit(ask.used, ask.allocatable, request)
-        fits = [a and b for a, b in zip(room, open_nodes(nodes, pods.tolerations[p] or ()), strict=True)]
+        tolerations = pods.tolerations[p] or ()
+        room = resource_fit(requested + request, nodes.allocatable, request, [True] * len(request))
+        fits = [a and b for a, b in zip(room, open_nodes(nodes, tolerations), strict=True)]
+        disliked = disliked_taints(nodes, tolerations)
+        ask = Ask(requested + request, nodes.allocatable, request, nodes.schema.names, fits, disliked)
         total = [0] * len(nodes)
         for weight, score in SCORES[policy]:
             total = [t + weight * s for t, s in zip(total, score(ask), strict=True)]

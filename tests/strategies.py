@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from k8slab.domain.columns import Codes, Names, NodeColumns, PodColumns, Taint, Toleration
+from k8slab.domain.columns import NOT_STARTED, Codes, Names, NodeColumns, PodColumns, Taint, Toleration
 from k8slab.domain.resources import ResourceSchema
 
 EXACT = 2**53 // 10_000  # the kernels multiply by up to 10,000 and want whole numbers below 2**53
@@ -25,9 +25,20 @@ class Pairs(NamedTuple):
 
     used: np.ndarray
     allocatable: np.ndarray
-    weight: np.ndarray
     request: np.ndarray
+    weight: np.ndarray
+    scalar: np.ndarray
     largest: np.ndarray
+
+    @property
+    def of_use(self) -> tuple[np.ndarray, ...]:
+        """What the strategies are given."""
+        return self.used, self.allocatable, self.request, self.weight, self.scalar
+
+    @property
+    def of_rest(self) -> tuple[np.ndarray, ...]:
+        """What the packing scores are given."""
+        return self.used, self.allocatable, self.weight, self.largest
 
 
 def amounts(limit: int = EXACT) -> st.SearchStrategy[int]:
@@ -36,9 +47,9 @@ def amounts(limit: int = EXACT) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def pairs(draw: st.DrawFn, max_resources: int = 5, max_pairs: int = 7) -> Pairs:
+def pairs(draw: st.DrawFn, shape: tuple[int, int] | None = None) -> Pairs:
     """Amounts in float64 as the kernels take them; `used` holds the request, and may exceed what there is."""
-    shape = (draw(st.integers(1, max_resources)), draw(st.integers(0, max_pairs)))
+    shape = shape or (draw(st.integers(1, 5)), draw(st.integers(0, 7)))
     allocatable = draw(arrays(np.int64, shape, elements=amounts()))
     largest = allocatable.max(axis=1, initial=0) + draw(arrays(np.int64, shape[0], elements=st.sampled_from([0, 0, 5])))
     largest = np.minimum(largest, EXACT)
@@ -48,8 +59,10 @@ def pairs(draw: st.DrawFn, max_resources: int = 5, max_pairs: int = 7) -> Pairs:
     if draw(st.booleans()):
         before = np.minimum(before, allocatable)
     weight = draw(arrays(np.int64, shape[0], elements=st.integers(0, 3)))
-    columns = (np.minimum(before + request, EXACT), allocatable, weight, request, largest)
-    return Pairs(*(np.ascontiguousarray(column, dtype=np.float64) for column in columns))
+    scalar = draw(arrays(np.bool_, shape[0]))
+    columns = (np.minimum(before + request, EXACT), allocatable, request, weight, largest)
+    used, allocatable, request, weight, largest = (np.ascontiguousarray(c, dtype=np.float64) for c in columns)
+    return Pairs(used, allocatable, request, weight, scalar, largest)
 
 
 @st.composite
@@ -106,11 +119,12 @@ def clusters(draw: st.DrawFn, max_nodes: int = 20, limit: int = EXACT) -> NodeCo
         names=Names(prefix="node-", count=count),
         allocatable=allocatable,
         requested=foreign,
-        schedulable=states == READY,
+        alive=np.ones(count, dtype=np.bool_),
         state=states,
         taints=draw(codes(count, TAINTS)),
         labels={"topology.kubernetes.io/zone": draw(codes(count, ("a", "b")))},
         arrays={},
+        images=Codes.none(count),
     )
 
 
@@ -132,6 +146,9 @@ def workloads(draw: st.DrawFn, nodes: NodeColumns, max_pods: int = 40) -> PodCol
         tolerations=draw(codes(count, TOLERATIONS)),
         priority=np.zeros(count, dtype=np.int32),
         labels={},
+        specs=Codes.none(count),
+        leaving=np.zeros(count, dtype=np.int8),
+        started_ns=np.full(count, NOT_STARTED),
     )
 
 

@@ -176,8 +176,7 @@ def test_pods_that_fit_nowhere_are_a_result_and_an_error(command: list[str], inp
     assert out.exists()
     told = " ".join(result.stderr.split())
     assert "error: none of the 2 pods found a node; the first request that failed, of vast-" in told
-    assert ": 0/" in told
-    assert "insufficient cpu" in told
+    assert ": 0/12 nodes are available: 12 Insufficient cpu." in told
 
 
 def test_an_unwritable_folder_is_found_before_the_work(inputs: list[str], tmp_path: Path) -> None:

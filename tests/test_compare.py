@@ -16,10 +16,14 @@ import pytest
 
 import k8slab
 from k8slab.analysis import check_frame, imbalance_percent, stranded
+from k8slab.domain.pod_spec import NodeTerm, Requirement, SpreadConstraint
 from k8slab.errors import InputError, Interrupted, OutputError, PluginError, UnknownName
+from k8slab.experiments import manifest as manifests
 from k8slab.experiments import progress
 from k8slab.experiments.compare import compare, rerun
 from k8slab.experiments.comparison import Comparison, arrival_order
+from k8slab.policies import Policy, plugins
+from k8slab.policies.preemption import DefaultPreemption
 
 POLICIES = ("kube-default", "best-fit", "first-fit")
 
@@ -166,6 +170,113 @@ def test_a_manifest_keeps_arguments_and_order(cluster: k8slab.Cluster, workload:
     again = rerun(json.loads(json.dumps(first.manifest())), cluster, workload, progress=False)
     assert again.content_hash() == first.content_hash()
     assert (again.order, again.baseline, again.seeds) == ("given", "best-fit", (4, 2))
+
+
+EVERY_PLUGIN = Policy(
+    "every plug-in",
+    "One of each, with arguments wherever it takes some.",
+    (
+        plugins.NodeUnschedulable(),
+        plugins.NodeName(),
+        plugins.TaintToleration(),
+        plugins.NodeAffinity(
+            (NodeTerm((Requirement("disk", "NotIn", ("hdd", "no")),)), NodeTerm(fields=(Requirement("x", "Exists"),))),
+            ((7, NodeTerm((Requirement("arch", "In", ("arm64",)),))),),
+        ),
+        plugins.NodePorts(),
+        plugins.NodeResourcesFit(ignored=("example.com/gpu",), ignored_groups=("other.org",)),
+        plugins.PodTopologySpread((SpreadConstraint("rack", 2, True, None, 3, False, True),)),
+        plugins.InterPodAffinity(hard_weight=7, ignore_preferred_of_existing=True),
+    ),
+    (
+        (plugins.TaintToleration(), 3),
+        (plugins.NodeResourcesFit(plugins.RequestedToCapacityRatio({"memory": 1, "cpu": 2}, ((0, 0), (9, 7)))), 2.5),
+        (plugins.BalancedAllocation({"memory": 1, "cpu": 1}), 1),
+        (plugins.LeastAllocated({"cpu": 3}), 1),
+        (plugins.MostAllocated(), 1),
+        (plugins.NodeAffinity(added_required=()), 1),
+        (plugins.PodTopologySpread(()), 1),
+        (plugins.InterPodAffinity(), 1),
+        (plugins.ImageLocality(), 1),
+        (plugins.BestFit(), 1),
+        (plugins.WorstFit({"cpu": 1}), 1),
+        (plugins.DotProduct(), 1),
+    ),
+    "random",
+    DefaultPreemption(candidate_percent=20, candidates=7),
+)
+
+
+@pytest.mark.parametrize("name", ["every plug-in", *k8slab.policy_names()])
+def test_a_manifest_holds_all_that_decides(name: str) -> None:
+    policy = EVERY_PLUGIN if name == EVERY_PLUGIN.name else k8slab.policy(name)
+    entry = json.loads(json.dumps(manifests.described(policy)))
+    (again,) = manifests.policies({"policies": [entry]})
+    assert (again.name, again.summary, again.ties) == (policy.name, policy.summary, policy.ties)
+    assert (again.filters, again.scores, again.post_filter) == (policy.filters, policy.scores, policy.post_filter)
+    # Floats are added in the order of the resources: dicts are equal in any.
+    ordered = [[*(getattr(score, "resources", None) or ())] for score, _ in policy.scores]
+    assert [[*(getattr(score, "resources", None) or ())] for score, _ in again.scores] == ordered
+    assert json.loads(json.dumps(again.arguments())) == json.loads(json.dumps(policy.arguments()))
+
+
+@pytest.mark.parametrize(
+    ("point", "plugin", "message"),
+    [
+        ("filters", {"name": "NodeResourcesFit", "strategy": "Best"}, "'Best'"),
+        ("filters", {"name": "NodePorts", "port": 80}, r"NodePorts with unknown \['port'\]"),
+        ("filters", {"name": "InterPodAffinity", "hard_weight": "1"}, "'1' is no int"),
+        ("scores", {"name": "BestFit", "weight": 1, "resources": {"cpu": -1}}, "BestFit: weight of 'cpu' is -1"),
+    ],
+)
+def test_a_manifest_that_was_altered_is_refused(point: str, plugin: dict[str, Any], message: str) -> None:
+    entry = {**manifests.described(k8slab.policy("first-fit")), point: [plugin]}
+    with pytest.raises(InputError, match=f"the manifest's plug-in {plugin['name']!r} can't be made: {message}"):
+        manifests.policies({"policies": [entry]})
+
+
+def test_numbers_of_numpys_own_are_plain_in_a_manifest(
+    cluster: k8slab.Cluster, workload: k8slab.Workload
+) -> None:
+    policies = [
+        k8slab.policy("best-fit", resources={"cpu": np.int64(2)}).with_weight("BestFit", weight)
+        for weight in (np.int64(3), np.float64(0.5))
+    ]
+    first = compare(cluster, workload.take(np.arange(20)), policies, [0], progress=False)
+    told = [entry["scores"] for entry in first.manifest()["policies"]]
+    assert told == [[{"name": "BestFit", "weight": weight, "resources": {"cpu": 2}}] for weight in (3, 0.5)]
+    json.dumps(first.placement(policies[0].name, 0).manifest())
+    again = rerun(first.manifest(), cluster, workload.take(np.arange(20)), progress=False)
+    assert again.content_hash() == first.content_hash()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(EVERY_PLUGIN, post_filter=None),
+        replace(EVERY_PLUGIN, post_filter=DefaultPreemption()),
+        EVERY_PLUGIN.without("NodePorts"),
+        EVERY_PLUGIN.without("InterPodAffinity").with_filter(plugins.InterPodAffinity(hard_weight=8)),
+        EVERY_PLUGIN.with_score(plugins.NodeResourcesFit(plugins.MostAllocated())),
+    ],
+)
+def test_a_policy_that_differs_anywhere_is_not_the_manifests(other: Policy) -> None:
+    with pytest.raises(InputError, match="'every plug-in' is not the one of the manifest"):
+        manifests.policies({"policies": [manifests.described(EVERY_PLUGIN)]}, [other.renamed(EVERY_PLUGIN.name)])
+
+
+def test_a_manifest_tells_what_a_filter_of_ones_own_reads() -> None:
+    def filtered(key: str) -> Policy:
+        @k8slab.filter_plugin(rack=k8slab.label(key))
+        def racked(rack: Any, feasible: Any) -> None:
+            feasible[:] = rack != None  # noqa: E711
+
+        return k8slab.policy("first-fit").with_filter(racked).renamed("racked")
+
+    told = manifests.described(filtered("rack"))
+    assert told["filters"][-1] == {"name": "racked", "rack": "label('rack')"}
+    with pytest.raises(InputError, match="'racked' is not the one of the manifest"):
+        manifests.policies({"policies": [told]}, [filtered("row")])
 
 
 def test_rerun_says_which_input_differs(comparison: Comparison, workload: k8slab.Workload) -> None:

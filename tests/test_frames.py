@@ -13,8 +13,13 @@ import pytest
 import k8slab
 from k8slab.analysis.frames import FRAMES, check_frame, describe
 from k8slab.analysis.utilization import stranded, utilization_over_time, utilization_quantiles
+from k8slab.application import QueuedScheduler, SchedulingQueue
 from k8slab.domain.columns import Codes
+from k8slab.domain.queueing import PodInfo
 from k8slab.errors import UnknownName
+from k8slab.experiments.conformance import CaseResult, Conformance, suite
+from k8slab.experiments.what_if import weight_flips
+from k8slab.infrastructure.clocks import VirtualClock
 from tests.test_utilization import small_placement
 
 DIFFERENCES = {"policy": ["fgd"], "baseline": ["best-fit"], "metric": ["placed"], "difference": [1.5], "low": [-1.0],
@@ -82,7 +87,19 @@ def public_frames() -> Mapping[str, Any]:
     placement = k8slab.schedule(small.cluster, small.workload)
     other = k8slab.schedule(small.cluster, small.workload, "best-fit")
     comparison = k8slab.compare(small.cluster, small.workload, ["best-fit", "random"], range(2), progress=False)
+    two = k8slab.Workload.of(["low", "high"], [[1, 1, 1]] * 2, priority=np.array([0, 9], dtype=np.int32))
+    crowded = k8slab.schedule(k8slab.Cluster.of(["n"], [[1], [1], [1]]), two)
     pods = np.array([[1000, 2**30, 1]]), np.array([0]), np.array([5])
+    count = {("NodePorts", "verdicts"): 2}
+    case = CaseResult("ports", "ports-0", (), passed=True)
+    conformance = Conformance(suite("kube-scheduler"), (case,), count, count, {})
+    queue = SchedulingQueue(VirtualClock())
+    queue.add(PodInfo("web"))
+    clock = VirtualClock()
+    state = small.cluster.new_state(clock=clock)
+    state.add_pods(["web"], np.zeros((1, len(state.schema)), dtype=np.int64))
+    scheduler = QueuedScheduler(state, "kube-default", SchedulingQueue(clock), clock)
+    scheduler.run()
     return {
         "cluster": small.cluster.with_arrays(watts=[1.0, 2.0, 3.0, 4.0]).to_frame(),
         "workload": small.workload.to_frame(),
@@ -98,6 +115,9 @@ def public_frames() -> Mapping[str, Any]:
         ),
         "stranded": stranded(placement),
         "unschedulable": placement.unschedulable(),
+        "preempted": crowded.preempted(),
+        "weight_flips": weight_flips(placement),
+        "smallest_change": placement.explain(placement.unschedulable()["first_pod"][0]).smallest_change().frame,
         "explanation": placement.explain("a").frame,
         "diff": placement.diff(other).frame,
         "comparison.frame": comparison.frame,
@@ -105,7 +125,11 @@ def public_frames() -> Mapping[str, Any]:
         "comparison.timings": comparison.timings,
         "comparison.summary": comparison.summary(),
         "comparison.differences": comparison.differences(),
+        "conformance.frame": conformance.frame,
+        "conformance.agreement": conformance.agreement,
         "journal": placement.state().journal.to_frame(),
+        "scheduling_queue": queue.to_frame(),
+        "scheduling_attempts": scheduler.to_frame(),
     }
 
 

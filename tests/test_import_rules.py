@@ -52,9 +52,10 @@ THIRD_PARTY: dict[str, set[str]] = {
 # Third-party packages that any layer but the pure ones may load inside a function.
 WITHIN_FUNCTIONS = {"numba", "pandas", "scipy", "matplotlib", "rich", "IPython"}
 PURE = {"kernels", "domain"}
-# Extras: pip install k8slab does not bring them. Only where called, never in the core or the facade.
+# Extras: pip install k8slab does not bring them. Only where called, never in the core or the facade. (policies:
+# a profile may be written in YAML.)
 EXTRAS = {"pyarrow", "yaml", "ipywidgets"}
-EXTRAS_IN = {"infrastructure", "datasets", "experiments", "analysis", "cli"}
+EXTRAS_IN = {"infrastructure", "datasets", "policies", "experiments", "analysis", "cli"}
 
 CLOCKS = {"infrastructure/clocks.py"}
 DEFAULT_FACTORIES = {"domain/models.py"}
@@ -271,11 +272,11 @@ def python(code: str) -> str:
 HEAVY = ("numba", "pandas", "matplotlib", "scipy", "typer", "rich", "jinja2")
 LOADED = f"import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
 PUBLIC = [
-    "AutoScalingConfig", "Cluster", "ClusterState", "Comparison", "ConsensusRole", "KubernetesOrchestrator", "Node",
-    "NodeState", "Placement", "Pod", "PodPhase", "Policy", "RaftState", "ResourceSchema", "ScalingDirection",
-    "SelfHealingEvent", "Workload", "__version__", "array", "compare", "datasets", "errors", "filter_plugin",
-    "get_kubernetes_orchestrator", "kernel", "label", "policy", "policy_names", "rerun", "schedule", "score_plugin",
-    "taint",
+    "AutoScalingConfig", "Cluster", "ClusterState", "Comparison", "ConsensusRole", "DefaultPreemption",
+    "KubernetesOrchestrator", "Node", "NodeState", "Placement", "Pod", "PodPhase", "Policy", "RaftState",
+    "ResourceSchema", "ScalingDirection", "SelfHealingEvent", "Workload", "__version__", "array", "compare", "datasets",
+    "errors", "filter_plugin", "get_kubernetes_orchestrator", "kernel", "label", "policy", "policy_from_configuration",
+    "policy_names", "rerun", "schedule", "score_plugin", "taint",
 ]  # fmt: skip
 
 

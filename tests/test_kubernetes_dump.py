@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import gzip
 import io
 import json
@@ -13,7 +14,8 @@ import pytest
 
 from k8slab import Cluster, Workload
 from k8slab.datasets import ZONE
-from k8slab.datasets.kubernetes import _Object, pod_request
+from k8slab.datasets.kubernetes_dump import ApiObject
+from k8slab.datasets.kubernetes_requests import pod_request
 from k8slab.domain.columns import Taint, Toleration
 from k8slab.errors import InputError, QuantityError
 
@@ -58,7 +60,7 @@ def dump(*items):
 
 
 def request(made, bound=False):
-    return pod_request(_Object("Pod", made, 0), bound=bound)
+    return pod_request(ApiObject("Pod", made), bound=bound)
 
 
 # -- what a pod asks -------------------------------------------------------
@@ -157,18 +159,29 @@ def test_a_dump_makes_a_cluster():
     assert np.array_equal(state.requested, cluster.requested())
 
 
+UNREACHABLE, AWAY = "node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"
+
+
 @pytest.mark.parametrize(
-    ("conditions", "state"),
+    ("ready", "taints", "state"),
     [
-        ([{"type": "Ready", "status": "False"}], "not_ready"),
-        ([{"type": "Ready", "status": "Unknown"}], "unknown"),
-        ([{"type": "Ready", "status": "True"}], "ready"),
-        ([{"type": "DiskPressure", "status": "True"}], "ready"),
+        ("False", [AWAY], "not_ready"),
+        ("Unknown", [UNREACHABLE], "unknown"),
+        ("True", [], "ready"),
+        (None, [], "ready"),
+        # kube-scheduler looks at taints alone, so a condition or a taint by itself makes no node unready.
+        ("False", [], "ready"),
+        ("Unknown", ["other"], "ready"),
+        ("True", [AWAY, UNREACHABLE], "ready"),
     ],
 )
-def test_a_node_is_as_ready_as_it_says(conditions, state):
+def test_a_node_is_as_ready_as_its_taints_confirm(ready, taints, state):
+    conditions = [{"type": "DiskPressure", "status": "True"}, *([{"type": "Ready", "status": ready}] if ready else [])]
     made = node("a", status={"allocatable": {"cpu": 1}, "conditions": conditions})
+    made["spec"] = {"taints": [{"key": key, "effect": "NoExecute"} for key in taints]}
     assert Cluster.from_kubernetes(dump(made)).to_frame()["state"].tolist() == [state]
+    made["spec"]["unschedulable"] = True
+    assert Cluster.from_kubernetes(dump(made)).to_frame()["state"].tolist() == ["cordoned"]
 
 
 def test_a_node_without_pods_entry_allows_none():
@@ -194,6 +207,24 @@ def test_lists_of_one_kind_and_single_objects():
     assert len(Cluster.from_kubernetes({"kind": "NodeList", "items": [bare]})) == 1
     assert len(Cluster.from_kubernetes(node("a"))) == 1
     assert len(Workload.from_kubernetes({"kind": "PodList", "items": [pod("p", phase="Pending")]})) == 1
+
+
+def test_lists_of_many_kinds_and_several_documents():
+    objects = [node("a"), pod("p", "a"), {"kind": "Namespace", "metadata": {"name": "shop", "labels": {"team": "web"}}}]
+    once = Cluster.from_kubernetes(dump(*objects))
+    assert once.objects.namespaces == {"shop": {"team": "web"}}
+    lists = [{"kind": f"{one['kind']}List", "apiVersion": "v1", "items": [{**one, "kind": None}]} for one in objects]
+    text = "\n".join(map(json.dumps, lists)) + "\n\n"
+    assert Cluster.from_kubernetes(io.StringIO(text)).content_hash() == once.content_hash()
+    with pytest.raises(InputError, match="not a JSON dump: Expecting value"):
+        Cluster.from_kubernetes(io.StringIO(text + "and more"))
+
+
+def test_a_kind_of_another_api_group_is_another_kind():
+    mesh = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "s"}, "spec": "odd"}
+    cluster = Cluster.from_kubernetes(dump(node("a"), mesh))
+    assert cluster.objects.services == ()
+    assert "passed over 1 object of other kinds (serving.knative.dev/v1 Service)" in cluster.source
 
 
 def test_yaml_of_several_documents(tmp_path):
@@ -237,6 +268,12 @@ def test_pending_pods_and_all_pods():
     everything = Workload.from_kubernetes(whole, which="all")
     assert sorted(everything.names) == [f"default/{name}" for name in ("held", "leaving", "new", "old", "there")]
     assert pending.source == "a dump: 2 pending pods; passed over 4 other pods"
+    given = Workload.from_kubernetes(whole, which="given")
+    assert list(given.names) == [f"default/{name}" for name in ("new", "old", "leaving", "held", "there")]
+    assert given.leaving.tolist() == [0, 0, 1, 0, 0]
+    assert [given.specs[row].node_name if given.specs[row] else "" for row in range(5)] == ["", "", "", "", "a"]
+    there = list(everything.names).index("default/there")
+    assert everything.specs[there] is None or everything.specs[there].node_name == ""
 
 
 def test_namespaces_labels_and_tolerations_come_along():
@@ -283,6 +320,9 @@ CPU_OF_MAIN = ("spec", "containers", 0, "resources", "requests", "cpu")
          "Pod default/p: spec.containers[0] is 3; wanted an object"),
         (changed(pod("p", "a"), ("spec", "priority"), "high"),
          "Pod default/p: spec.priority is 'high'; wanted a whole number of 32 bits"),
+        (changed(pod("p", "a"), ("spec",), "x"), "Pod default/p: spec is 'x'; wanted an object"),
+        (changed(pod("p", "a"), ("metadata",), "x"), "Pod number 1 of the dump: metadata is 'x'; wanted an object"),
+        (changed(node("b"), ("spec", "unschedulable"), "no"), "Node b: spec.unschedulable is 'no'; wanted true or"),
         (changed(pod("p", "a"), ("spec", "tolerations"), [{"operator": "Is"}]),
          "Pod default/p: spec.tolerations[0].operator is 'Is'; wanted one of Equal, Exists"),
         (changed(pod("p", "a"), ("metadata", "name"), 5),
@@ -323,10 +363,18 @@ def test_what_is_no_dump_says_so(source, message):
     assert message in str(caught.value)
 
 
+def test_the_collector_runs_on_after_a_dump_good_or_bad():
+    Cluster.from_kubernetes(dump(node("a")))
+    assert gc.isenabled()
+    with pytest.raises(InputError):
+        Cluster.from_kubernetes(dump())
+    assert gc.isenabled()
+
+
 def test_a_dump_without_such_pods_says_so():
     with pytest.raises(InputError, match=r"no pending pods in it \(1 Node, 1 Pod\)"):
         Workload.from_kubernetes(dump(node("a"), pod("p", "a")))
-    with pytest.raises(InputError, match='wanted "pending" or "all"'):
+    with pytest.raises(InputError, match='wanted "pending", "all" or "given"'):
         Workload.from_kubernetes(dump(node("a")), which="some")  # type: ignore[arg-type]
 
 

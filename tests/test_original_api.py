@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import k8slab
 from k8slab.application import AutoScaler, ConsensusManager, HealthMonitor, PodScheduler, SelfHealer
 from k8slab.domain import ports
+from k8slab.domain.columns import Codes
 from k8slab.domain.instants import from_ns, to_ns
 from k8slab.domain.models import (
     AutoScalingConfig,
@@ -31,6 +32,7 @@ from k8slab.domain.models import (
     ScalingDirection,
     SelfHealingEvent,
 )
+from k8slab.domain.pod_spec import HOSTNAME, PodSpec, PodTerm, Requirement
 from k8slab.domain.scaling import next_to_leave, threshold_direction, utilization_percent
 from k8slab.errors import InputError
 from k8slab.infrastructure import (
@@ -220,14 +222,23 @@ def test_no_fit_is_false_and_changes_nothing(repos, cannot):
     assert PodScheduler(pods, nodes).find_best_node(given_pod) is None
 
 
-@pytest.mark.parametrize("state", [NodeState.NOT_READY, NodeState.UNKNOWN, NodeState.CORDONED])
-def test_only_ready_nodes_are_candidates(repos, state):
+@pytest.mark.parametrize(
+    ("state", "taint", "told"),
+    [
+        (NodeState.NOT_READY, "not-ready", "had untolerated taint {node.kubernetes.io/not-ready: }"),
+        (NodeState.UNKNOWN, "unreachable", "had untolerated taint {node.kubernetes.io/unreachable: }"),
+        (NodeState.CORDONED, "unschedulable", "were unschedulable"),
+    ],
+)
+def test_only_ready_nodes_are_candidates_but_for_pods_that_tolerate_others(repos, state, taint, told):
     pods, nodes = repos
     nodes.save_node(node("n", state=state))
     scheduler = PodScheduler(pods, nodes)
     assert not scheduler.schedule_pod(pod("p"))
-    assert scheduler.explain(pod("p")) == "0/1 nodes fit: 1 unschedulable"
-    nodes.save_node(node("n"))
+    assert scheduler.explain(pod("p")) == f"0/1 nodes are available: 1 node(s) {told}."
+    assert scheduler.explain(pod("q", tolerations=["node.kubernetes.io/other"])).startswith("0/1")
+    assert scheduler.schedule_pod(pod("q", tolerations=[f"node.kubernetes.io/{taint}"]))
+    nodes.save_node(replace(nodes.get_node("n"), state=NodeState.READY))
     assert scheduler.schedule_pod(pod("p"))
 
 
@@ -269,8 +280,45 @@ def test_a_refusal_says_why():
     nodes.save_node(node("tainted", taints=["dedicated=gpu"]))
     nodes.save_node(node("away", state=NodeState.CORDONED))
     assert PodScheduler(pods, nodes).explain(pod("p")) == (
-        "0/3 nodes fit: 1 insufficient cpu, 1 unschedulable, 1 untolerated taint {dedicated: gpu}"
+        "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {dedicated: gpu}, "
+        "1 node(s) were unschedulable."
     )
+
+
+def test_a_pod_that_is_to_be_moved_is_no_neighbour_of_itself():
+    apart = PodTerm(HOSTNAME, (Requirement("app", "In", ("web",)),), ("default",))
+    pods, nodes = shared()
+    state = nodes.state
+    state.add_nodes(["n"], [[1000], [2**30], [10]], labels={HOSTNAME: Codes.of(["n"])})
+    web = {"labels": {"app": Codes.of(["web"])}, "specs": Codes.of([PodSpec(anti_affinity=(apart,))])}
+    state.bind(state.add_pods(["web"], [[900, 2**20, 1]], **web), [0])
+    scheduler = PodScheduler(pods, nodes, policy="kube-default")
+    stored = pods.get_pod("web")
+    assert scheduler.find_best_node(stored).node_id == "n"
+    twin = pod("twin", labels=stored.labels, cpu_request=0.1)
+    assert scheduler.explain(twin) == (
+        "0/1 nodes are available: 1 node(s) didn't satisfy existing pods anti-affinity rules."
+    )
+    assert scheduler.explain(pod("other", cpu_request=0.2)) == "0/1 nodes are available: 1 Insufficient cpu."
+    assert scheduler.schedule_pod(pod("other", cpu_request=0.1))
+    state.check()
+
+
+def test_removed_nodes_are_not_counted():
+    pods, nodes = shared()
+    for name in ("a", "b"):
+        nodes.save_node(node(name))
+    nodes.state.remove_node(0)
+    assert PodScheduler(pods, nodes).explain(pod("p")) == "1/1 nodes are available."
+
+
+def test_no_pod_has_to_go_for_another():
+    pods, nodes = shared()
+    nodes.save_node(node("n"))
+    scheduler = PodScheduler(pods, nodes, policy="kube-default")
+    assert scheduler.schedule_pod(pod("low", cpu_request=10, priority=-1))
+    assert not scheduler.schedule_pod(pod("high", cpu_request=10, priority=9))
+    assert pods.get_pod("low").node_id == "n"
 
 
 def test_the_least_used_node_is_preferred_by_the_mean_of_its_fractions(repos):

@@ -116,7 +116,7 @@ def test_resources_that_only_one_side_knows():
     has_gpu = Cluster.of(["a"], [[4000], [4000], [10], [1000]], GPU)
     placement = schedule(plain, wants_gpu, "best-fit")
     assert placement.node_rows.tolist() == [-1, 0]
-    assert placement.unschedulable()["message"].tolist() == ["0/1 nodes fit: 1 insufficient gpu"]
+    assert placement.unschedulable()["message"].tolist() == ["0/1 nodes are available: 1 Insufficient gpu."]
     assert placement.schema == GPU
     assert placement.allocatable[3].tolist() == [0]
     assert schedule(has_gpu, workload, "best-fit").requested().tolist() == [[100], [100], [1], [0]]
@@ -133,7 +133,7 @@ def test_bound_pods_and_foreign_usage_count():
     assert placement.requested(before=0).tolist() == [[600, 700], [0, 0], [1, 1]]
     assert placement.requested().tolist() == [[900, 1000], [1, 1], [2, 2]]
     assert placement.unschedulable()["message"].tolist() == [
-        "0/2 nodes fit: 2 insufficient cpu, 2 too many pods"
+        "0/2 nodes are available: 2 Insufficient cpu, 2 Too many pods."
     ]  # a node short of both counts under both, as kube-scheduler counts
 
 
@@ -254,7 +254,7 @@ def test_unschedulable_groups_equal_requests_most_pods_first():
     assert frame["first_pod"].tolist() == ["p2", "p1"]
     assert frame["first_arrival"].tolist() == [2, 1]
     assert frame["cpu_milli"].tolist() == [60, 200]
-    assert frame["message"].tolist() == ["0/2 nodes fit: 2 insufficient cpu"] * 2
+    assert frame["message"].tolist() == ["0/2 nodes are available: 2 Insufficient cpu."] * 2
 
 
 def test_requested_before_every_arrival_adds_up():
@@ -340,31 +340,35 @@ def test_an_explanation_by_hand():
     check_frame("explanation", told.frame)
     frame = told.frame.set_index("node")
     # n0: floor((50 + 75) / 2) = 62 and trunc(100 (1 - |0.5 - 0.25| / 2)) = 87; n1: 75 and 100.
-    scores = ["LeastAllocated:raw", "NodeResourcesBalancedAllocation:raw", "total"]
-    assert frame.loc["n0", scores].tolist() == [62, 87, 149]
-    assert frame.loc["n1", scores].tolist() == [75, 100, 175]
+    # None has a soft taint: 100, of weight 3. No image is anywhere: 0.
+    scores = ["TaintToleration:weighted", "NodeResourcesFit:raw", "NodeResourcesBalancedAllocation:raw"]
+    scores += ["ImageLocality:normalized", "total"]
+    assert frame.loc["n0", scores].tolist() == [300, 62, 87, 0, 449]
+    assert frame.loc["n1", scores].tolist() == [300, 75, 100, 0, 475]
+    # The pod prefers nothing: these took no part.
+    passed_over = frame.filter(regex="^(NodeAffinity|PodTopologySpread|InterPodAffinity):")
+    assert (passed_over.shape, passed_over.isna().all(axis=None)) == ((4, 9), True)
     assert frame["feasible"].tolist() == [True, True, False, False]
-    assert frame.loc["n2", ["refused_by", "reason"]].tolist() == ["NodeResourcesFit", "insufficient cpu"]
-    assert frame.loc["n3", "reason"] == "insufficient memory"
+    assert frame.loc["n2", ["refused_by", "reason"]].tolist() == ["NodeResourcesFit", "Insufficient cpu"]
+    assert frame.loc["n3", "reason"] == "Insufficient memory"
     assert frame["total"].isna().tolist() == [False, False, True, True]
     assert (told.chosen, told.runner_up, told.tied) == ("n1", "n0", 1)
-    assert told.message == "2/4 nodes fit: 1 insufficient cpu, 1 insufficient memory"
-    assert told.text == (
-        "p0 went to n1 under kube-default. 2/4 nodes fit: 1 insufficient cpu, 1 insufficient memory. It led n0 by 26."
-    )
+    assert told.message == "2/4 nodes are available: 1 Insufficient cpu, 1 Insufficient memory."
+    assert told.text == f"p0 went to n1 under kube-default. {told.message} It led n0 by 26."
     assert repr(told) == f"<Explanation {told.text}>"
     assert told.plot().get_title(loc="left") == "Why p0 went to n1"
 
 
 def test_totals_are_the_weighted_scores_of_every_node():
     cluster, workload = lived_in()
-    policy = k8slab.policy("kube-default").with_weight("LeastAllocated", 3)
+    policy = k8slab.policy("kube-default").with_weight("NodeResourcesFit", 3)
     placement = schedule(cluster, workload, policy, seed=5)
     for pod in (0, 100, 259):
         frame = placement.explain(pod).frame
         weighted = frame.filter(like=":weighted").sum(axis=1)
         assert (weighted[frame["feasible"]] == frame["total"][frame["feasible"]]).all()
-        assert (frame["LeastAllocated:weighted"].dropna() == 3 * frame["LeastAllocated:normalized"].dropna()).all()
+        fit = [frame[f"NodeResourcesFit:{what}"][frame["feasible"]] for what in ("weighted", "normalized")]
+        assert (fit[0] == 3 * fit[1]).all()
         node = int(placement.node_rows[pod])
         if node >= 0:
             assert frame.loc[node, "total"] == frame["total"].max()
@@ -393,17 +397,22 @@ def test_refusals_name_their_first_filter_and_all_its_reasons():
         "NodeResourcesFit", "NodeResourcesFit", "TaintToleration", "TaintToleration", "NodeUnschedulable",
     ]  # fmt: skip
     assert told.frame["reason"].tolist() == [
-        "insufficient cpu, insufficient memory",
-        "insufficient cpu, insufficient memory, too many pods",
-        "untolerated taint {dedicated: gpu}",
-        "untolerated taint {a: x}",  # the first that isn't tolerated, not the second, nor the soft one
-        "unschedulable",
+        "Insufficient cpu, Insufficient memory",
+        "Too many pods, Insufficient cpu, Insufficient memory",
+        "node(s) had untolerated taint {dedicated: gpu}",
+        "node(s) had untolerated taint {a: x}",  # the first that isn't tolerated, not the second, nor the soft one
+        "node(s) were unschedulable",
     ]
-    assert told.message == (
-        "0/5 nodes fit: 2 insufficient cpu, 2 insufficient memory, 1 too many pods, 1 unschedulable, "
-        "1 untolerated taint {a: x}, 1 untolerated taint {dedicated: gpu}"
+    assert told.message == (  # sorted as text, as kube-scheduler does
+        "0/5 nodes are available: 1 Too many pods, 1 node(s) had untolerated taint {a: x}, "
+        "1 node(s) had untolerated taint {dedicated: gpu}, 1 node(s) were unschedulable, "
+        "2 Insufficient cpu, 2 Insufficient memory."
     )
-    assert told.text == f"p0 found no node under kube-default. {told.message}."
+    assert told.preemption == "preemption: 0/5 nodes are available: 5 Preemption is not helpful for scheduling."
+    assert told.text == f"p0 found no node under kube-default. {told.message} {told.preemption}"
+    assert schedule(cluster, workload_of((20, 20)), "best-fit").explain(0).text == (
+        f"p0 found no node under best-fit. {told.message}"
+    )
     assert (told.chosen, told.runner_up, told.tied) == (None, None, 0)
 
 
@@ -411,12 +420,98 @@ def test_a_tie_is_told():
     placement = schedule(cluster_of(*[(10, 10, 9)] * 3), workload_of((1, 1)), "first-fit")
     told = placement.explain(0)
     assert told.text == (
-        "p0 went to n0 under first-fit. 3/3 nodes fit. 3 nodes had the same highest total; the tie rule chose."
+        "p0 went to n0 under first-fit. 3/3 nodes are available. "
+        "3 nodes had the same highest total; the tie rule chose."
     )
     assert (told.runner_up, told.tied) == ("n1", 3)
     alone = schedule(cluster_of((10, 10, 9)), workload_of((1, 1)), "best-fit").explain(0)
-    assert alone.text == "p0 went to n0 under best-fit. 1/1 nodes fit."
+    assert alone.text == "p0 went to n0 under best-fit. 1/1 nodes are available."
     assert alone.runner_up is None
+
+
+def crowded() -> k8slab.Placement:
+    """Two nodes with room for a pod each, one of them taken; then come: a meek pod, a hog, a boss, and one too large.
+
+    The hog takes the node where a pod ran before and the boss the meek pod's, as these matter least.
+    """
+    ran = workload_of((900, 1), priority=[-2]).take(np.array([0]))
+    cluster = cluster_of((1000, 9, 9), (1000, 9, 9), bound=ran, bound_node=[0])
+    work = Workload.of(["meek", "hog", "boss", "vast"], [[c, 1, 1] for c in (900, 800, 300, 5000)],
+                       priority=[0, 3, 3, 9])
+    return schedule(cluster, work, k8slab.policy("kube-default").with_ties("lowest"))
+
+
+def test_preemption_is_told_of_all_that_had_a_part_in_it():
+    placement = crowded()
+    assert placement.node_rows.tolist() == [-1, 0, 1, -1]
+    frame = placement.preempted()
+    check_frame("preempted", frame)
+    assert frame.to_numpy().tolist() == [["p0", "n0", "hog", 1, True], ["meek", "n1", "boss", 2, False]]
+    meek, hog, boss, vast = map(placement.explain, placement.workload.names)
+    full = "0/2 nodes are available: 2 Insufficient cpu."
+    assert (meek.chosen, meek.gone_for, meek.victims, meek.preemption) == ("n1", "boss", (), "")
+    assert meek.text == (
+        "meek went to n1 under kube-default. 1/2 nodes are available: 1 Insufficient cpu. Later it had to go for boss."
+    )
+    assert (hog.chosen, hog.victims, hog.runner_up, hog.tied, hog.gone_for) == ("n0", ("p0",), None, 0, None)
+    assert hog.text == f"hog went to n0 under kube-default, where p0 had to go for it. {full}"
+    assert hog.frame["feasible"].tolist() == [False, False]
+    assert boss.text == f"boss went to n1 under kube-default, where meek had to go for it. {full}"
+    assert vast.preemption == "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+    assert vast.text == f"vast found no node under kube-default. {full} {vast.preemption}"
+    assert hog.plot().get_title(loc="left") == "Why hog found n0 only when others had to go"
+    assert vast.plot().get_title(loc="left") == "Why vast found no node"
+
+
+def test_who_had_to_go_frees_its_node_and_waits():
+    placement = crowded()
+    assert placement.requested(before=1).tolist() == [[900, 900], [1, 1], [1, 1]]
+    assert placement.requested(before=2).tolist() == [[800, 900], [1, 1], [1, 1]]
+    assert placement.requested().tolist() == [[800, 300], [1, 1], [1, 1]]
+    assert (placement.placed, placement.unschedulable()["first_pod"].tolist()) == (2, ["vast"])
+    state = placement.state()
+    state.check()
+    assert state.pod_node.tolist() == [-1, -1, 0, 1, -1]  # p0, meek, hog, boss, vast
+    assert state.requested.tolist() == placement.requested().tolist()
+
+
+def test_preemption_in_another_order_of_arrival():
+    straight, back = crowded(), [3, 2, 1, 0]
+    turned = schedule(straight.cluster, straight.workload.take(np.array(back)), straight.policy, order=back)
+    assert turned.preempted().to_numpy().tolist() == straight.preempted().to_numpy().tolist()
+    assert turned.node_rows.tolist() == straight.node_rows[back].tolist()
+    assert [turned.explain(name).text for name in straight.workload.names] == [
+        straight.explain(name).text for name in straight.workload.names
+    ]
+
+
+def test_a_policy_preempts_only_where_it_says_so():
+    placement = crowded()
+    without = schedule(placement.cluster, placement.workload, replace(placement.policy, post_filter=None))
+    assert (without.evictions, without.node_rows.tolist()) == ((), [1, -1, -1, -1])
+    assert without.explain("hog").preemption == ""
+    assert "preemption" not in without.explain("hog").text
+    check_frame("preempted", without.preempted())
+
+
+def test_diff_tells_preemption_from_scores():
+    placement = crowded()
+    without = replace(placement.policy, name="polite", post_filter=None)
+    difference = placement.diff(schedule(placement.cluster, placement.workload, without))
+    assert (difference.first, difference.plugin) == ("meek", None)
+    assert difference.text.endswith("polite on n1; kube-default let it go for boss (arrival 2).")
+    # Where both place a pod, but one only by letting others go.
+    low = workload_of((900, 1), priority=[-2])
+    cluster = cluster_of((1000, 9, 9), (1000, 9, 9), bound=low, bound_node=[1]).with_arrays(closed=[True, False])
+    work = workload_of((900, 1))
+    closed = placement.policy.with_filter(k8slab.filter_plugin(closed=k8slab.array("closed"))(opens)).renamed("closed")
+    told = schedule(cluster, work, closed).diff(schedule(cluster, work, placement.policy))
+    assert told.plugin is None
+    assert told.text.endswith("closed put it on n1, kube-default on n0; closed let others go for it.")
+
+
+def opens(closed, feasible):
+    feasible[:] = ~closed
 
 
 def test_a_pod_that_is_not_there_can_not_be_explained():

@@ -55,7 +55,7 @@ def decision(**changes: Any) -> Any:
     frame = pd.DataFrame(
         {
             "node": ["a", "b", "c"],
-            "reason": [None, None, "insufficient cpu, insufficient gpu"],
+            "reason": [None, None, "Insufficient cpu, Insufficient gpu"],
             "total": [150.0, 148.0, np.nan],
             "Fit:weighted": [60.0, 63.0, np.nan],
             "Balance:weighted": [90.0, 85.0, np.nan],
@@ -271,12 +271,62 @@ def test_waterfall_adds_up_to_the_totals() -> None:
     assert "It leads the runner-up by 2 points." in texts(ax)
 
 
+def kube_decision(node: str = "") -> Any:
+    """All that kube-default scores, on two nodes; two plug-ins had nothing to say, one gave neither node a point."""
+    weighted = {
+        "TaintToleration": (300.0, 300.0),
+        "NodeAffinity": (200.0, 0.0),
+        "PodTopologySpread": (np.nan, np.nan),
+        "InterPodAffinity": (np.nan, np.nan),
+        "NodeResourcesFit": (61.0, 74.0),
+        "NodeResourcesBalancedAllocation": (88.0, 96.0),
+        "ImageLocality": (0.0, 0.0),
+    }
+    columns = {f"{name}:weighted": [*scores, np.nan] for name, scores in weighted.items()}
+    nodes = [f"{name}{node}" for name in "abc"]
+    frame = pd.DataFrame({"node": nodes, "reason": [None, None, "x"], "total": [649.0, 470.0, np.nan], **columns})
+    return decision(frame=frame, chosen=nodes[0], runner_up=nodes[1])
+
+
+def test_waterfall_leaves_out_what_gave_neither_node_a_point() -> None:
+    ax = plots.waterfall(kube_decision())
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [
+        "TaintToleration", "NodeAffinity", "NodeResourcesFit", "NodeResourcesBalancedAllocation", "total",
+    ]  # fmt: skip
+    chosen, runner_up = ax.containers
+    assert [bar.get_width() for bar in chosen] == [300, 200, 61, 88, 649]
+    assert [bar.get_width() for bar in runner_up] == [300, 0, 74, 96, 470]
+    assert [bar.get_x() for bar in runner_up] == [0, 300, 300, 374, 0]
+
+
+@pytest.mark.parametrize("node", ["", "-10-0-1-12.eu-west-1.compute.internal"])
+def test_waterfall_leaves_its_bars_room_beside_long_names(node: str) -> None:
+    ax = plots.waterfall(kube_decision(node))
+    ax.figure.canvas.draw()
+    inches = ax.get_window_extent().width / ax.figure.dpi
+    assert inches > 3.5
+    labels = [label.get_window_extent() for label in ax.get_yticklabels()]
+    assert all(label.x0 >= 0 and label.x1 < ax.get_window_extent().x0 for label in labels)
+
+
+def test_waterfall_of_one_point() -> None:
+    frame = decision().frame.assign(total=[150.0, 149.0, np.nan])
+    assert "It leads the runner-up by 1 point." in texts(plots.waterfall(decision(frame=frame)))
+
+
+def test_a_node_that_others_had_to_leave_shows_what_was_in_the_way() -> None:
+    frame = decision().frame.assign(total=np.nan, reason=["Insufficient cpu"] * 3)
+    ax = plots.waterfall(decision(frame=frame, runner_up=None))
+    assert ax.get_title(loc="left") == "Why web found a only when others had to go"
+    assert [bar.get_width() for bar in ax.containers[0]] == [3]
+
+
 def test_waterfall_without_a_runner_up_or_a_node() -> None:
     alone = plots.waterfall(decision(runner_up=None))
     assert legend_texts(alone) == ["a (chosen)"]
     refused = plots.waterfall(decision(chosen=None, runner_up=None))
     assert [bar.get_width() for bar in refused.containers[0]] == [1, 1]
-    assert [tick.get_text() for tick in refused.get_yticklabels()] == ["insufficient cpu", "insufficient gpu"]
+    assert [tick.get_text() for tick in refused.get_yticklabels()] == ["Insufficient cpu", "Insufficient gpu"]
     assert refused.get_xlabel() == "nodes that refused it, of 3"
 
 

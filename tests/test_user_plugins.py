@@ -16,11 +16,12 @@ from k8slab import Cluster, Workload, schedule
 from k8slab.domain.columns import Codes, Taint
 from k8slab.domain.resources import ResourceSchema
 from k8slab.errors import InputError, PluginError, UnknownName
+from k8slab.experiments.placement import columns
 from k8slab.policies.plugins import (
     BestFit,
     Decision,
     LeastAllocated,
-    NodeResourcesFit,
+    NodePorts,
     RequestedToCapacityRatio,
     TaintToleration,
 )
@@ -48,9 +49,7 @@ def pods(count: int = 1) -> Workload:
 
 def decision() -> Decision:
     """p0 before the four nodes."""
-    from k8slab.experiments.placement import columns
-
-    return Decision(*columns(cluster_of_four(), pods()), 0)
+    return Decision.of(*columns(cluster_of_four(), pods()), 0)
 
 
 def function_of(*parameters: str, does=lambda *arrays: None):
@@ -283,15 +282,17 @@ def test_text_for_numba_is_told_before_numba_is_asked():
 
 def test_normalisation_by_hand():
     feasible = np.array([True, True, True, False])
-    raw = np.array([10.0, 0.0, 40.0, 999.0])
 
-    def scaled(how):
-        return k8slab.score_plugin(normalize=how)(lambda score: None).normalize(raw, feasible)[:3].tolist()
+    def scaled(how, *raw):
+        plugin = k8slab.score_plugin(normalize=how)(lambda score: None)
+        return plugin.normalize(np.array(raw), decision().among(feasible))[:3].tolist()
 
-    assert (scaled(None), scaled("highest"), scaled("lowest")) == ([10, 0, 40], [25, 0, 100], [75, 100, 0])
-    none = np.zeros(2)
-    assert k8slab.score_plugin(normalize="lowest")(lambda score: None).normalize(none, none == 0).tolist() == [100, 100]
-    assert k8slab.score_plugin(normalize="highest")(lambda score: None).normalize(none, none == 0).tolist() == [0, 0]
+    given = (10.0, 0.0, 40.0, 999.0)
+    assert (scaled(None, *given), scaled("highest", *given), scaled("lowest", *given)) == (
+        [10, 0, 40], [25, 0, 100], [75, 100, 0],
+    )  # fmt: skip
+    none = (0.0, 0.0, 0.0, 999.0)
+    assert (scaled("lowest", *none), scaled("highest", *none)) == ([100] * 3, [0] * 3)
     with pytest.raises(InputError, match="normalize='most' is not one of"):
         k8slab.score_plugin(normalize="most")
 
@@ -325,17 +326,27 @@ def test_a_weight_of_a_half_runs_stepwise_and_counts():
 
 def test_variations_are_new_policies():
     base = k8slab.policy("kube-default")
-    made = base.with_score(likes_static).without("LeastAllocated").with_weight("likes", 3).with_ties("lowest")
+    made = base.with_score(likes_static).without("ImageLocality").with_weight("likes", 3).with_ties("lowest")
     assert made.plugin_names == (
-        "NodeUnschedulable", "TaintToleration", "NodeResourcesFit", "NodeResourcesBalancedAllocation", "likes",
+        # filters
+        "NodeUnschedulable", "NodeName", "TaintToleration", "NodeAffinity", "NodePorts", "NodeResourcesFit",
+        "PodTopologySpread", "InterPodAffinity",
+        # scores
+        "TaintToleration", "NodeAffinity", "PodTopologySpread", "InterPodAffinity", "NodeResourcesFit",
+        "NodeResourcesBalancedAllocation", "likes",
     )  # fmt: skip
-    assert (made.ties, base.ties, len(base.scores)) == ("lowest", "random", 2)
-    assert made.name == "kube-default+likes-LeastAllocated(likes=3)"
+    assert (made.ties, base.ties, len(base.scores)) == ("lowest", "random", 7)
+    assert made.post_filter == base.post_filter is not None
+    assert made.name == "kube-default+likes-ImageLocality(likes=3)"
     assert made.renamed("mine").name == "mine"
     assert made.arguments()["scores"][-1] == {"name": "likes", "weight": 3, "watts": "array('watts')"}
-    bare = base.without("NodeUnschedulable").without("TaintToleration").without("NodeResourcesFit")
-    assert not bare.checks_fit
+    bare = base
+    for item in base.filters:
+        assert bare.checks_fit is (item.name not in ("PodTopologySpread", "InterPodAffinity"))
+        bare = bare.without(item.name)
     assert "filters none" in repr(bare)
+    # What goes by the name of a filter that scores too goes as both.
+    assert [score.name for score, _ in bare.scores] == ["NodeResourcesBalancedAllocation", "ImageLocality"]
     assert "<td>filter</td><td style='text-align:left'>TaintToleration</td>" in made._repr_html_()
 
 
@@ -347,20 +358,35 @@ def test_a_score_of_the_same_name_takes_its_place():
 
 def test_unknown_plugins_are_told_with_the_nearest():
     policy = k8slab.policy("kube-default")
-    with pytest.raises(UnknownName, match="unknown plug-in of kube-default 'LeastAlocated'; did you mean 'LeastA"):
-        policy.without("LeastAlocated")
-    with pytest.raises(UnknownName, match="unknown score of kube-default 'NodeResourcesFit'"):
-        policy.with_weight("NodeResourcesFit", 2)
+    with pytest.raises(UnknownName, match="unknown plug-in of kube-default 'ImageLocalty'; did you mean 'Image"):
+        policy.without("ImageLocalty")
+    # A filter that doesn't score has no weight.
+    with pytest.raises(UnknownName, match="unknown score of kube-default 'NodePorts'"):
+        policy.with_weight("NodePorts", 2)
+    assert {score.name: weight for score, weight in policy.with_weight("NodeResourcesFit", 2).scores} == {
+        "TaintToleration": 3, "NodeAffinity": 2, "PodTopologySpread": 2, "InterPodAffinity": 2, "NodeResourcesFit": 2,
+        "NodeResourcesBalancedAllocation": 1, "ImageLocality": 1,
+    }  # fmt: skip
     with pytest.raises(UnknownName, match="unknown tie rule 'first'"):
         policy.with_ties("first")
+
+
+def test_without_takes_a_plugin_out_of_filters_and_scores():
+    lenient = k8slab.policy("kube-default").without("TaintToleration")
+    assert "TaintToleration" not in lenient.plugin_names
+    evaluation = lenient.evaluate(*columns(cluster_of_four(), pods()), 0)
+    assert evaluation.refusals[0][1].reason == "Insufficient example.com/nic"  # n1's taint "a" keeps no one away
+    assert evaluation.feasible.tolist() == [False, True, False, True]
 
 
 def test_what_is_no_plugin_is_told():
     policy = k8slab.policy("best-fit")
     with pytest.raises(PluginError, match=r"likes .* is no score; make one with @k8slab\.score_plugin"):
         policy.with_score(likes)
-    with pytest.raises(PluginError, match="is no score"):
-        policy.with_score(NodeResourcesFit())
+    with pytest.raises(PluginError, match=r"NodePorts\(.*is no score"):
+        policy.with_score(NodePorts())
+    with pytest.raises(PluginError, match=r"is no filter; make one with @k8slab\.filter_plugin"):
+        policy.with_filter(BestFit())
     with pytest.raises(PluginError, match=r"is no filter; make one with @k8slab\.filter_plugin"):
         policy.with_filter(likes_static)
 
@@ -371,11 +397,27 @@ def test_resource_weights_and_shapes_are_checked():
             k8slab.policy("least-allocated", resources={"cpu": weight})
     with pytest.raises(UnknownName, match="unknown resource of BestFit 'gpus'"):
         schedule(cluster_of_four(), pods(), k8slab.policy("best-fit", resources={"gpus": 1}))
+    for policy, plugin in (("kube-default", "LeastAllocated"), ("balanced", "NodeResourcesBalancedAllocation")):
+        with pytest.raises(UnknownName, match=f"unknown resource of {plugin} 'memry'; did you mean 'memory'"):
+            schedule(cluster_of_four(), pods(), k8slab.policy(policy, resources={"memry": 1}))
     for shape in ([], [(0, 0), (0, 5)], [(50, 1), (40, 2)], [(0, 11)], [(101, 1)], [(0.5, 1)], [1, 2], ["ab"]):
         with pytest.raises(InputError, match="must be points of whole numbers"):
             k8slab.policy("requested-to-capacity", shape=shape)
     line = k8slab.policy("requested-to-capacity", shape=[[0, 10], [100, 0]]).scores[0][0]
     assert (line.shape, RequestedToCapacityRatio().shape) == (((0, 10), (100, 0)), ((0, 0), (70, 10), (100, 5)))
+
+
+def test_resources_that_nobody_has_are_left_out_if_kubernetes_knows_their_name():
+    # A profile is written for many clusters: "example.com/none" may be elsewhere, "gpus" is a typing error.
+    for policy in ("kube-default", "best-fit", "dot-product", "requested-to-capacity"):
+        plain, more = ({"cpu": 2, "memory": 1} | extra for extra in ({}, {"example.com/none": 5, "hugepages-2Mi": 1}))
+        rows = [
+            schedule(cluster_of_four(), pods(4), k8slab.policy(policy, resources=weights).with_ties("lowest")).node_rows
+            for weights in (plain, more)
+        ]
+        assert rows[0].tolist() == rows[1].tolist()
+    none = schedule(cluster_of_four(), pods(), k8slab.policy("least-allocated", resources={"example.com/none": 1}))
+    assert none.explain("p0").frame["LeastAllocated:raw"].dropna().tolist() == [0]
 
 
 # -- plug-ins that misbehave -------------------------------------------------------
@@ -428,7 +470,7 @@ def test_a_filter_may_look_at_what_runs_there_and_its_refusals_are_told():
     policy = k8slab.policy("first-fit").without("TaintToleration").with_filter(cautious)
     placement = schedule(cluster_of_four(), work, policy)
     assert placement.node_rows.tolist() == [1, 2, 2, 3, 3, 3, -1, -1, -1]
-    assert placement.explain(8).message == "0/4 nodes fit: 4 refused by half full at most"
+    assert placement.explain(8).message == "0/4 nodes are available: 4 refused by half full at most."
 
 
 def test_missing_arrays_and_columns_are_told_when_it_runs():

@@ -25,18 +25,22 @@ _LOOKS: Final[tuple[dict[str, Any], ...]] = (
 def waterfall(explanation: Explanation, ax: Axes | None = None) -> Axes:
     """Weighted scores of a decision, plug-in by plug-in up to the total: the chosen node against the runner-up.
 
-    At the right stands by how much the chosen node leads. If no node fitted, what refused how
-    many nodes instead.
+    At the right stands by how much the chosen node leads. Scores that took no part or gave neither
+    node a point are left out. If no node fitted, what refused how many nodes instead.
     """
-    if explanation.chosen is None:
-        return _refusals(explanation, ax)
     frame = explanation.frame.set_index("node")
-    plugins = [str(column).removesuffix(_SUFFIX) for column in frame.columns if str(column).endswith(_SUFFIX)]
+    if explanation.chosen is None or np.isnan(frame.loc[explanation.chosen, "total"]):
+        return _refusals(explanation, ax)
     nodes = [node for node in (explanation.chosen, explanation.runner_up) if node is not None]
-    parts = frame.loc[nodes, [f"{plugin}{_SUFFIX}" for plugin in plugins]].to_numpy(dtype=np.float64)
+    weighted = frame.loc[nodes].filter(regex=f"{_SUFFIX}$")
+    weighted = weighted.loc[:, (weighted.fillna(0.0) != 0.0).any()]
+    plugins = [str(column).removesuffix(_SUFFIX) for column in weighted.columns]
+    parts = weighted.to_numpy(dtype=np.float64)
     totals = frame.loc[nodes, "total"].to_numpy(dtype=np.float64)
 
-    ax = style.new_axes(ax, 8.4, 1.7 + 0.62 * (len(plugins) + 1))
+    # As wide as long names of plug-ins, at the left, and nodes, in the legend, leave room for the bars.
+    names = max(map(len, plugins), default=0) + max(map(len, nodes))
+    ax = style.new_axes(ax, 8.4 + 0.08 * max(names - 24, 0), 1.7 + 0.62 * (len(plugins) + 1))
     ends = np.cumsum(parts, axis=1)
     low, high = float(min(0.0, (ends - parts).min(initial=0.0), ends.min(initial=0.0))), float(ends.max(initial=1.0))
     for which, node in enumerate(nodes):
@@ -69,7 +73,8 @@ def _steps(ax: Axes, which: int, parts: Floats, total: float, label: str, nodes:
     ax.vlines(ends, y[:-1], y[1:], color=edge, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0.9)
     for height_at, start, value in zip(y, left, width, strict=True):
         ax.annotate(f"{value:,g}", (max(start, start + value), height_at), (4, 0), textcoords="offset points",
-                    va="center", fontsize=8.5, color=style.INK)
+                    va="center", fontsize=8.5, color=style.INK,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
 
 
 def _leads(ax: Axes, leads: list[float]) -> None:
@@ -89,7 +94,8 @@ def _outcome(explanation: Explanation, totals: Floats, plugins: int) -> str:
         return f"The policy scores nothing; its tie rule chose among {explanation.tied:,} nodes."
     if totals[0] == totals[1]:
         return f"{explanation.tied:,} nodes had the highest total; the tie rule chose among them."
-    return f"It leads the runner-up by {totals[0] - totals[1]:,g} points."
+    lead = totals[0] - totals[1]
+    return f"It leads the runner-up by {lead:,g} point{'' if lead == 1 else 's'}."
 
 
 def _refusals(explanation: Explanation, ax: Axes | None) -> Axes:
@@ -104,7 +110,8 @@ def _refusals(explanation: Explanation, ax: Axes | None) -> Axes:
     ax.set_yticks(y, [reason for reason, _ in reasons])
     ax.set_ylim(len(reasons) - 0.4, -0.6)
     ax.margins(x=0.1)
-    style.finish(ax, f"Why {explanation.pod} found no node", "nodes that refused it, of "
+    found = "no node" if explanation.chosen is None else f"{explanation.chosen} only when others had to go"
+    style.finish(ax, f"Why {explanation.pod} found {found}", "nodes that refused it, of "
                  f"{len(explanation.frame):,}", "", note="A node can refuse for several reasons.", grid="x")
     style.names_on_y(ax)
     style.whole_ticks(ax.xaxis)

@@ -29,12 +29,16 @@ from k8slab.errors import UnknownName
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a public frame, or a family of columns if the name has a placeholder."""
+    """One column of a public frame, or a family of columns if the name has a placeholder.
+
+    optional : left out where no row has a value
+    """
 
     name: str
     dtype: str
     unit: str
     meaning: str
+    optional: bool = False
 
     def matches(self, name: str) -> bool:
         """Whether a frame's column of this name is meant."""
@@ -42,8 +46,8 @@ class Column:
 
     @property
     def required(self) -> bool:
-        """A fixed name must be there; a family may be empty."""
-        return _pattern(self.name) == re.escape(self.name)
+        """A fixed name must be there unless it is optional; a family may be empty."""
+        return not self.optional and _pattern(self.name) == re.escape(self.name)
 
 
 # What a placeholder stands for. An extended resource has a "/" in its name, and a colon is in
@@ -122,6 +126,7 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("<amount>", "int64", _UNITS, "allocatable: what pods may use"),
         Column("state", "string", "", "ready, not_ready, unknown or cordoned"),
         Column("taints", "string", "", "key=value:effect, joined by commas; empty where there are none"),
+        Column("images", "string", "", "the images it has, as JSON; missing where it has none", optional=True),
         Column("label:<label>", "string", "", "the label's value; missing where the node has none"),
         Column("foreign:<amount>", "int64", _UNITS, "usage that no known pod explains, if there is any"),
         Column("array:<label>", "any", "the user's", "the user's own numbers about the nodes"),
@@ -133,6 +138,11 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("namespace", "string", "", "the pod's namespace"),
         Column("priority", "int64", "", "higher goes first"),
         Column("tolerations", "string", "", "taints it tolerates, joined by commas; empty where there are none"),
+        Column("spec", "string", "", "what else it says about where it may run, as JSON; missing where nothing",
+               optional=True),
+        Column("leaving", "string", "", "deleted, or preempted to make room; missing where it stays", optional=True),
+        Column("started_ns", "int64", "ns", "when it began to run, since 1970; 2^63 - 1 where it hasn't",
+               optional=True),
         Column("label:<label>", "string", "", "the label's value; missing where the pod has none"),
     ),
     # Placement.to_frame(): one row a pod, in the workload's order.
@@ -191,17 +201,68 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("<amount>", "int64", _UNITS, "the request; every resource but pods"),
         Column("message", "string", "", "why that first one found none: how many nodes refused it, by reason"),
     ),
+    # weight_flips(): one row a score and factor.
+    "weight_flips": (
+        Column("plugin", "string", "", "the score whose weight was changed"),
+        Column("weight", "float64", "times", "its weight in the policy"),
+        Column("factor", "float64", "times", "what the weight was multiplied by; 0 leaves the score out"),
+        Column("decisions", "int64", "count", "how many decisions were looked at"),
+        Column("flipped", "int64", "count", "how many of them would not have chosen the same node"),
+        Column("flipped_percent", "float64", "percent", "the same in percent"),
+    ),
+    # Placement.preempted(): one row a pod that had to go for a more important one, in order.
+    "preempted": (
+        Column("pod", "string", "", "the pod that had to go"),
+        Column("node", "string", "", "where it was"),
+        Column("by", "string", "", "the pod it made room for"),
+        Column("arrival", "int64", "count", "how many pods arrived before that one"),
+        Column("ran_before", "bool", "", "whether it ran before the workload came"),
+    ),
+    # SchedulingQueue.to_frame(): one row a pod, the active in the order they go, then the other queues.
+    "scheduling_queue": (
+        Column("pod", "string", "", "the pod's name"),
+        Column("namespace", "string", "", "its namespace"),
+        Column("queue", "string", "", "active, backoff, error, unschedulable, gated or in flight"),
+        Column("attempts", "int64", "count", "how often it was tried"),
+        Column("priority", "int64", "", "higher goes first"),
+        Column("since_ns", "int64", "ns", "when it was added, or came back from its last try"),
+        Column("next_try_ns", "int64", "ns", "when it is let go at the latest; -1 where only an event can do that"),
+        Column("rejected_by", "string", "", "plug-ins that refused it last, joined by commas; empty where none did"),
+    ),
+    # QueuedScheduler.to_frame(): one row a try of a pod, in order; pods that came with gates have one too.
+    "scheduling_attempts": (
+        Column("time_ns", "int64", "ns", "when, by the scheduler's clock"),
+        Column("pod", "string", "", "the pod's name"),
+        Column("namespace", "string", "", "its namespace"),
+        Column("outcome", "string", "", "bound, unschedulable, preempting, error or gated"),
+        Column("node", "string", "", "where it was bound, or which it was promised; missing where neither"),
+        Column("message", "string", "", "why it wasn't bound: the scheduler's event text, or the error"),
+        Column("victims", "string", "", "pods that were made to leave for it, joined by commas; empty where none"),
+    ),
     # Explanation.frame: one row a node, in row order.
     "explanation": (
         Column("node", "string", "", "the node's name"),
         Column("node_row", "int64", "", "its row in the cluster"),
         Column("feasible", "bool", "", "no filter refused it"),
-        Column("refused_by", "string", "", "the first filter that did; missing where none"),
-        Column("reason", "string", "", "in that filter's words; missing where none"),
+        Column("refused_by", "string", "", "the first plug-in that did; missing where none"),
+        Column("reason", "string", "", "in that plug-in's words, several joined by commas; missing where none"),
         Column("total", "float64", "score", "sum of the weighted scores; missing where refused"),
-        Column("<plugin>:raw", "float64", "score", "as the plug-in gave it; missing where refused"),
+        Column("<plugin>:raw", "float64", "score", "as the plug-in gave it; missing where refused, and where the "
+               "plug-in had nothing to say of this pod"),
         Column("<plugin>:normalized", "float64", "score", "after its normalisation"),
         Column("<plugin>:weighted", "float64", "score", "normalised, times the plug-in's weight"),
+    ),
+    # SmallestChange.frame: one row a change and constraint; those of one change must be lifted together.
+    "smallest_change": (
+        Column("change", "int64", "", "its number, from 0: those that open most nodes first"),
+        Column("constraint", "string", "", "the kind: taint, request, node selector, spread, ..."),
+        Column("what", "string", "", "which one"),
+        Column("cut", "int64", "as in unit", "by how much less must be asked on the best node; of pods how many more "
+               "it must allow; 0 for what is no amount"),
+        Column("unit", "string", "", "milli, bytes or count; missing for what is no amount"),
+        Column("best_node", "string", "", "the node where the change's cuts are least, by the sum of their shares"),
+        Column("enough_on", "int64", "count", "nodes that the change opens with the cuts of the best node"),
+        Column("nodes", "int64", "count", "nodes that it opens with the cuts that each of them needs"),
     ),
     # Difference.frame, of placement.diff(other): one row a pod that went elsewhere, in arrival order.
     "diff": (
@@ -259,6 +320,20 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("p_value", "float64", "", "two-sided sign-flip test, Holm-corrected over the policies compared"),
         Column("distinguishable", "bool", "", "the interval leaves out 0, and the test agrees at 5 %"),
         Column("verdict", "string", "", "higher, lower, equal, not distinguishable or too few seeds"),
+    ),
+    # Conformance.frame: one row a recorded case.
+    "conformance.frame": (
+        Column("category", "string", "", "the category that the case stands in"),
+        Column("case", "string", "", "its name"),
+        Column("passed", "bool", "", "everything computed is equal to what was recorded"),
+        Column("differences", "int64", "count", "how many things are not"),
+    ),
+    # Conformance.agreement: one row a plug-in and kind of thing that was compared.
+    "conformance.agreement": (
+        Column("name", "string", "", "the plug-in, or what else decided; empty for the decision as a whole"),
+        Column("kind", "string", "", "verdicts, raw scores, ..."),
+        Column("compared", "int64", "count", "how many were compared"),
+        Column("equal", "int64", "count", "how many of them are equal"),
     ),
     # ClusterState.journal.to_frame(): one row a change, in order.
     "journal": (

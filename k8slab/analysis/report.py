@@ -7,10 +7,8 @@ import io
 import json
 import textwrap
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-import jinja2
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,6 +16,7 @@ from matplotlib.figure import Figure
 
 from k8slab.analysis import plots, style
 from k8slab.analysis.frames import FRAMES, percent_column, stem_of
+from k8slab.analysis.page import template
 from k8slab.policies import policy_names
 
 if TYPE_CHECKING:
@@ -34,12 +33,9 @@ def render(comparison: Comparison, recipe: str | None = None) -> str:
     recipe : the Python that loads the inputs, for the code that the reader goes on from; by
              default it is told from where the inputs say they come from
     """
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        files("k8slab.analysis").joinpath("report.html").read_text(encoding="utf-8")
-    )
     metrics = shown_metrics(comparison)
     manifest = comparison.manifest()
-    return template.render(
+    return template("report.html").render(
         title=_title(comparison),
         answer=comparison.answer(),
         facts=_facts(comparison),

@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 
 from k8slab.application.ledger import Ledger, state_of
-from k8slab.domain.columns import NodeColumns
 from k8slab.domain.entity_columns import node_columns_of, pod_columns_of, request_of
 from k8slab.domain.models import Node, Pod, PodPhase
 from k8slab.domain.ports import NodeRepositoryPort, PodRepositoryPort
@@ -18,12 +17,12 @@ from k8slab.policies import Policy, as_policy
 from k8slab.policies.plugins import (
     Decision,
     Floats,
-    Mask,
     NodeResourcesFit,
     NodeUnschedulable,
     TaintToleration,
 )
 from k8slab.policies.policy import Evaluation
+from k8slab.policies.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class LeastUsed:
         fraction = np.divide(requested, allocatable, out=np.ones_like(requested), where=allocatable > 0)
         return np.asarray(-fraction.sum(axis=0) / 2)
 
-    def normalize(self, raw: Floats, feasible: Mask) -> Floats:
+    def normalize(self, raw: Floats, decision: Decision) -> Floats:
         """The raw score: rounding to a scale could make ties."""
         return raw
 
@@ -66,7 +65,8 @@ class PodScheduler:
     policy : LEAST_USED unless said otherwise: of the ready nodes whose taints the pod
              tolerates and that have room, the one with the lowest mean of
              cpu_used/cpu_allocatable and memory_used/memory_allocatable; of equals the
-             one first saved. Any k8slab policy, or the name of one, will do.
+             one first saved. Any k8slab policy, or the name of one, will do; no pod has to go
+             for another, even where a policy has a post_filter.
     seed   : for policies that draw
     """
 
@@ -95,29 +95,26 @@ class PodScheduler:
             if stored is not None and stored.phase is PodPhase.RUNNING and self._charged(stored):
                 pod.node_id, pod.phase = stored.node_id, stored.phase
                 return True
-            columns = self._columns(stored)
-            chosen = self._evaluate(columns, pod).chosen
-            if chosen < 0:
+            chosen = self._chosen(pod, stored)
+            if chosen is None:
                 return False
-            self._ledger.assign(pod, columns.names[chosen])
+            self._ledger.assign(pod, chosen)
             self._placed += 1
             return True
 
     def find_best_node(self, pod: Pod) -> Node | None:
         """The node that schedule_pod would choose now, None if none fits. Changes nothing."""
         with self._ledger.lock:
-            columns = self._columns(self._ledger.pods.get_pod(pod.pod_id))
-            chosen = self._evaluate(columns, pod).chosen
-            return None if chosen < 0 else self._ledger.nodes.get_node(columns.names[chosen])
+            chosen = self._chosen(pod, self._ledger.pods.get_pod(pod.pod_id))
+            return None if chosen is None else self._ledger.nodes.get_node(chosen)
 
     def explain(self, pod: Pod) -> str:
         """In a line: how many nodes fit the pod now, and why the others don't.
 
-        For example "0/3 nodes fit: 2 insufficient cpu, 1 unschedulable".
+        For example "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu."
         """
         with self._ledger.lock:
-            columns = self._columns(self._ledger.pods.get_pod(pod.pod_id))
-            return self._evaluate(columns, pod).message()
+            return self._judge(self._snapshot(pod, self._ledger.pods.get_pod(pod.pod_id))).message()
 
     def schedule_pending(self) -> int:
         """Try every stored pod that waits for a node, the highest priority first; how many found one.
@@ -128,20 +125,31 @@ class PodScheduler:
             self._ledger.settle()
             return sum([self.schedule_pod(pod) for pod in waiting(self._ledger.pods.list_pods())])
 
-    def _evaluate(self, columns: NodeColumns, pod: Pod) -> Evaluation:
-        pods = pod_columns_of([pod], columns.schema, first_row=self._placed)
-        return self._policy.evaluate(columns, pods, 0, seed=self._seed)
+    def _chosen(self, pod: Pod, stored: Pod | None) -> str | None:
+        snapshot = self._snapshot(pod, stored)
+        row = self._judge(snapshot).chosen
+        return None if row < 0 else snapshot.nodes.names[row]
 
-    def _columns(self, stored: Pod | None) -> NodeColumns:
+    def _judge(self, snapshot: Snapshot) -> Evaluation:
+        return self._policy.judge(snapshot, 0, seed=self._seed)
+
+    def _snapshot(self, pod: Pod, stored: Pod | None) -> Snapshot:
         """The nodes as they would be without the pod that is to be placed."""
         nodes = self._ledger.nodes
         state = state_of(nodes)
         columns = node_columns_of(nodes.list_nodes()) if state is None else state.node_columns()
+        pods = pod_columns_of([pod], columns.schema, first_row=self._placed)
         if stored is None or not self._charged(stored):
-            return columns
+            return self._policy.snapshot(columns, pods)
+        known = -1 if columns.bound is None else columns.bound().pods.names.row(stored.pod_id)
+        if known >= 0:
+            # It counts neither in what its node holds nor as a pod that others like or shun.
+            snapshot = self._policy.snapshot(columns, pods)
+            snapshot.evict(known)
+            return snapshot
         requested = columns.requested.copy()
         requested[:, columns.names.row(stored.node_id)] -= columns.schema.vector(request_of(stored))
-        return replace(columns, requested=np.maximum(requested, 0))
+        return self._policy.snapshot(replace(columns, requested=np.maximum(requested, 0)), pods)
 
     def _charged(self, stored: Pod) -> bool:
         node = self._ledger.nodes.get_node(stored.node_id) if stored.node_id else None

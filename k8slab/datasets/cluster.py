@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,9 @@ import numpy.typing as npt
 from k8slab.datasets import _parts
 from k8slab.datasets.taints import taints_text
 from k8slab.datasets.workload import Workload
+from k8slab.domain.api_objects import NOTHING, ApiObjects
 from k8slab.domain.columns import Codes, Ints, Names, Taints
+from k8slab.domain.pod_spec import ZONE, Images
 from k8slab.domain.resources import ResourceSchema
 from k8slab.errors import InputError
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from k8slab.domain.ports import ClockPort
     from k8slab.state.cluster_state import ClusterState
 
-ZONE: Final = "topology.kubernetes.io/zone"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,6 +42,10 @@ class Cluster:
     foreign     : int64[R, N]  usage that no known pod explains
     bound       : the pods that already run here, or None
     bound_node  : int64[B]     the node row of each of them
+    images      : Codes[Images], -1 where a node has none
+    nominated   : pods that wait for a node they were promised, or None
+    nominated_node : int64[W]  the node row of each of them
+    objects     : namespaces, services, controllers and disruption budgets
     source      : where it comes from, in a sentence
     arrays      : name -> [N]  a user's own numbers about the nodes, for plug-ins
     """
@@ -54,6 +59,10 @@ class Cluster:
     foreign: Ints
     bound: Workload | None
     bound_node: Ints
+    images: Codes[Images]
+    nominated: Workload | None
+    nominated_node: Ints
+    objects: ApiObjects = NOTHING
     source: str = ""
     arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
@@ -65,11 +74,13 @@ class Cluster:
         set_field(self, "taints", _parts.read_only_codes(self.taints))
         set_field(self, "labels", {key: _parts.read_only_codes(self.labels[key]) for key in sorted(self.labels)})
         set_field(self, "bound_node", _parts.read_only(self.bound_node, np.int64))
+        set_field(self, "nominated_node", _parts.read_only(self.nominated_node, np.int64))
+        set_field(self, "images", _parts.read_only_codes(self.images))
         set_field(self, "arrays", {name: _user_array(name, self.arrays[name], len(self)) for name in self.arrays})
         shape = (len(self.schema), len(self.names))
         assert self.allocatable.shape == shape, f"{self.allocatable.shape} allocatable for {shape}"
         assert self.foreign.shape == shape, f"{self.foreign.shape} foreign for {shape}"
-        columns: list[Sized] = [self.states, self.taints, *self.labels.values()]
+        columns: list[Sized] = [self.states, self.taints, self.images, *self.labels.values()]
         for column in columns:
             assert len(column) == shape[1], f"a column of {len(column)} rows for {shape[1]} nodes"
         bound = 0 if self.bound is None else len(self.bound)
@@ -89,6 +100,10 @@ class Cluster:
         foreign: npt.ArrayLike | None = None,
         bound: Workload | None = None,
         bound_node: npt.ArrayLike = (),
+        images: Codes[Images] | None = None,
+        nominated: Workload | None = None,
+        nominated_node: npt.ArrayLike = (),
+        objects: ApiObjects = NOTHING,
         source: str = "",
     ) -> Cluster:
         """A cluster from arrays, the rest by default: ready nodes without taints, labels, usage or pods.
@@ -111,6 +126,10 @@ class Cluster:
             foreign=np.zeros(shape, dtype=np.int64) if foreign is None else np.asarray(foreign, dtype=np.int64),
             bound=bound,
             bound_node=np.asarray(bound_node, dtype=np.int64),
+            images=images if images is not None else Codes.none(count),
+            nominated=nominated,
+            nominated_node=np.asarray(nominated_node, dtype=np.int64),
+            objects=objects,
             source=source,
         )
 
@@ -134,10 +153,11 @@ class Cluster:
         Needs `node`, `cpu_milli` (or `cpu`: quantities such as 16 or "15500m") and `memory_bytes`
         (or `memory`: "64Gi"): what pods may use. May have `pods` (else 110), `gpu_milli`,
         `ephemeral_storage_bytes`, extended resources ("nvidia.com/gpu"), `zone`, `state`, `taints`
-        ("key=value:NoSchedule,other:NoExecute"), `label:KEY`, `foreign:RESOURCE_COLUMN` and
-        `array:NAME` columns; a UserWarning names columns that mean nothing here. Raises InputError
-        with column, row and node for a missing column or amount, one that is negative, not whole
-        or 2^53 and more, a name that stands twice, and a frame without rows.
+        ("key=value:NoSchedule,other:NoExecute"), `images` as `to_frame` writes them, `label:KEY`,
+        `foreign:RESOURCE_COLUMN` and `array:NAME` columns; a UserWarning names columns that mean
+        nothing here. Raises InputError with column, row and node for a missing column or amount,
+        one that is negative, not whole or 2^53 and more, a name that stands twice, and a frame
+        without rows.
 
         >>> Cluster.from_frame({"node": ["a", "b"], "cpu": [16, "7500m"], "memory": ["64Gi", "30Gi"]})
         Cluster(2 nodes, 23.5 cores, 94 GiB)
@@ -150,7 +170,7 @@ class Cluster:
     def load(cls, path: str | PathLike[str]) -> Cluster:
         """A cluster from a .csv (also .csv.gz) or .parquet file with the columns of `from_frame`.
 
-        Pods that `save` wrote beside it (nodes.csv, nodes.bound.csv) come along.
+        What `save` wrote beside it (nodes.bound.csv, nodes.nominated.csv, nodes.objects.json) comes along.
         """
         from k8slab.datasets.frames import load_cluster
 
@@ -158,11 +178,16 @@ class Cluster:
 
     @classmethod
     def from_kubernetes(cls, source: str | PathLike[str] | Mapping[str, Any] | Any) -> Cluster:
-        """The nodes of a dump with the pods bound to them: `kubectl get nodes,pods -A -o json`.
+        """The nodes of a dump with the pods bound or promised to them: `kubectl get nodes,pods -A -o json`.
 
-        source : path (.json, .yaml, also .gz), open file, or the parsed object; a List, NodeList
-                 or PodList. Objects of other kinds, finished pods and pods on nodes that the dump
-                 lacks are passed over; `.source` says how many.
+        source : path (.json, .yaml, also .gz), open file, or the parsed object; lists of one kind
+                 or of several. Namespaces, services, replication controllers, replica sets,
+                 stateful sets and disruption budgets count too where they are in it. Objects of
+                 other kinds, finished pods and pods on nodes that the dump lacks are passed over;
+                 `.source` says how many.
+
+        A node is as ready as its taints say, as for kube-scheduler: a Ready condition counts only
+        with the taint that belongs to it.
 
         Raises InputError with kind, namespace/name and field of an object that can't be read.
         """
@@ -223,8 +248,10 @@ class Cluster:
         return replace(self, arrays={**self.arrays, **{name: np.asarray(array) for name, array in arrays.items()}})
 
     def without_pods(self) -> Cluster:
-        """The same nodes before any pod came: nothing bound, no foreign usage."""
-        return replace(self, bound=None, bound_node=np.zeros(0, dtype=np.int64), foreign=np.zeros_like(self.foreign))
+        """The same nodes before any pod came: nothing bound or promised, no foreign usage."""
+        none = np.zeros(0, dtype=np.int64)
+        bare = replace(self, bound=None, bound_node=none, nominated=None, nominated_node=none)
+        return replace(bare, foreign=np.zeros_like(self.foreign))
 
     def with_schema(self, schema: ResourceSchema) -> Cluster:
         """The same nodes in a schema that has these resources and maybe more, of which they have 0."""
@@ -237,10 +264,11 @@ class Cluster:
             allocatable=_parts.widened(self.allocatable, self.schema, wider),
             foreign=_parts.widened(self.foreign, self.schema, wider),
             bound=None if self.bound is None else self.bound.with_schema(wider),
+            nominated=None if self.nominated is None else self.nominated.with_schema(wider),
         )
 
     def new_state(self, schema: ResourceSchema | None = None, *, clock: ClockPort | None = None) -> ClusterState:
-        """A fresh ClusterState of these nodes, with the bound pods bound, to run on.
+        """A fresh ClusterState of these nodes, the bound pods bound and the nominated ones waiting, to run on.
 
         schema : resources that the run counts beside the cluster's own, such as a workload's
         """
@@ -255,26 +283,21 @@ class Cluster:
             taints=here.taints,
             labels=here.labels,
             foreign=here.foreign,
+            images=here.images,
         )
+        state.set_objects(here.objects)
         if here.bound is not None and len(here.bound):
-            pods = here.bound
-            pod_rows = state.add_pods(
-                pods.names,
-                pods.requests,
-                namespaces=pods.namespaces,
-                tolerations=pods.tolerations,
-                priority=pods.priority,
-                labels=pods.labels,
-            )
             # force: an observed cluster may be overcommitted, after a resize or by static pods
-            state.bind(pod_rows, node_rows[here.bound_node], force=True)
+            state.bind(here.bound.add_to(state), node_rows[here.bound_node], force=True)
+        if here.nominated is not None and len(here.nominated):
+            state.nominate(here.nominated.add_to(state), node_rows[here.nominated_node])
         return state
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a node: node, zone, cpu_milli, memory_bytes, pods, other resources, state, taints, label:KEY,
-        then foreign:COLUMN where there is any and array:NAME.
+        """One row a node: node, zone, cpu_milli, memory_bytes, pods, other resources, state, taints, images
+        where there are any, label:KEY, then foreign:COLUMN where there is any and array:NAME.
 
-        Amounts are int64; zone, state, taints and labels categories, missing where there is none.
+        Amounts are int64; zone, state, taints, images (JSON) and labels categories, missing where there is none.
         """
         from k8slab.datasets.frames import cluster_frame
 
@@ -283,7 +306,8 @@ class Cluster:
     def save(self, path: str | PathLike[str]) -> None:
         """Writes .csv (also .csv.gz) or .parquet, which `load` reads back to the same content_hash.
 
-        Bound pods go to a second file beside it: nodes.csv and nodes.bound.csv.
+        Bound pods, nominated pods and API objects go to files beside it: nodes.csv and nodes.bound.csv,
+        nodes.nominated.csv, nodes.objects.json.
         """
         from k8slab.datasets.frames import save_cluster
 
@@ -306,6 +330,7 @@ class Cluster:
                 "foreign": _parts.array_bytes(self.foreign),
                 "bound": [] if self.bound is None else [self.bound.content_hash().encode()],
                 "bound_node": _parts.array_bytes(self.bound_node),
+                **self._rare_parts(),
                 "arrays": (
                     chunk
                     for name in sorted(self.arrays)
@@ -313,6 +338,18 @@ class Cluster:
                 ),
             }
         )
+
+    def _rare_parts(self) -> dict[str, Iterable[bytes]]:
+        """What most clusters have nothing of, and then isn't hashed."""
+        parts: dict[str, Iterable[bytes]] = {}
+        images = _parts.as_texts(self.images, lambda images: repr(images) if images else "")
+        if (images.codes >= 0).any():
+            parts["images"] = _parts.codes_bytes(images)
+        if self.nominated is not None:
+            parts["nominated"] = [self.nominated.content_hash().encode(), *_parts.array_bytes(self.nominated_node)]
+        if self.objects != NOTHING:
+            parts["objects"] = [repr(self.objects).encode()]
+        return parts
 
 
 def _user_array(name: str, values: npt.ArrayLike, nodes: int) -> npt.NDArray[Any]:

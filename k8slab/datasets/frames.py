@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Never
 
@@ -12,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from k8slab.datasets import _parts
-from k8slab.datasets.cluster import ZONE, Cluster
+from k8slab.datasets.cluster import Cluster
+from k8slab.datasets.json_values import from_json, to_json
 from k8slab.datasets.taints import (
     TAINTS_WANTED,
     TOLERATIONS_WANTED,
@@ -22,8 +25,10 @@ from k8slab.datasets.taints import (
     tolerations_text,
 )
 from k8slab.datasets.workload import Workload
-from k8slab.domain.columns import Codes, Ints, Names
+from k8slab.domain.api_objects import NOTHING, ApiObjects
+from k8slab.domain.columns import LEAVING, NOT_STARTED, Codes, Ints, Names
 from k8slab.domain.models import NODE_STATES
+from k8slab.domain.pod_spec import PLAIN, ZONE, Images, PodSpec
 from k8slab.domain.resources import CPU, GPU, MEMORY, PODS, ResourceSchema, column_of, resource_of, unit_of
 from k8slab.errors import InputError, OutputError
 from k8slab.units import amount
@@ -37,6 +42,9 @@ LIMIT: Final = 2**53  # float64 counts exactly up to here, and no cluster has 8 
 DEFAULT_PODS: Final = 110  # as the kubelet's --max-pods
 STATES: Final = tuple(state.value for state in NODE_STATES)
 LABEL, FOREIGN, ARRAY = "label:", "foreign:", "array:"
+SPEC_WANTED: Final = "a pod's spec as `Workload.to_frame` writes it"
+IMAGES_WANTED: Final = "a node's images as `Cluster.to_frame` writes them"
+_INT64: Final = re.compile(r"-?[0-9]{1,19}")
 EMPTY_LABEL: Final = "''"  # a label's value may be empty, which a CSV can't tell from missing
 
 
@@ -174,6 +182,27 @@ class FrameReader:
         renumbered = np.array([index[value] for value in [*values, parse("")]], dtype=np.int32)
         return Codes(renumbered[texts.codes], tuple(index))
 
+    def values_of(self, column: str, kind: Any, wanted: str, nothing: object) -> Codes[Any]:
+        """A column of JSON texts as values of a type; -1 where missing or `nothing`."""
+        found = self.parsed(column, lambda text: from_json(kind, text) if text else nothing, wanted)
+        index: dict[Any, int] = {}
+        number = [-1 if value == nothing else index.setdefault(value, len(index)) for value in found.values]
+        return Codes(np.array([*number, -1], dtype=np.int32)[found.codes], tuple(index))
+
+    def instants(self, column: str) -> Ints:
+        """int64[rows] of nanoseconds since 1970, which are more than a float holds; a missing one is NOT_STARTED."""
+        series = self._column(column)
+        if series.dtype == np.int64:
+            return np.asarray(series, dtype=np.int64)
+        written = self.texts(column)
+        known = []
+        for code, text in enumerate(written.values):
+            if not _INT64.fullmatch(text) or not -NOT_STARTED <= int(text) <= NOT_STARTED:
+                self.fail(int(np.argmax(written.codes == code)), column, text, "whole nanoseconds since 1970")
+            known.append(int(text))
+        by_row: Ints = np.array([*known, NOT_STARTED], dtype=np.int64)[written.codes]
+        return by_row
+
     def integers(self, column: str, least: int, most: int) -> Ints:
         """int64[rows] of whole numbers in a range; a missing one is 0."""
         import pandas as pd
@@ -254,6 +283,14 @@ def read_workload(frame: pd.DataFrame | Mapping[str, Any], origin: str, *, lines
         tolerations = reader.parsed("tolerations", parse_tolerations, TOLERATIONS_WANTED)
     if "priority" in reader:
         priority = reader.integers("priority", -(2**31), 2**31 - 1)
+    specs, leaving, started = None, None, None
+    if "spec" in reader:
+        specs = reader.values_of("spec", PodSpec, SPEC_WANTED, PLAIN)
+    if "leaving" in reader:
+        column = reader.parsed("leaving", _leaving_code, f"one of {', '.join(LEAVING)}")
+        leaving = np.array(column.values, dtype=np.int8)[column.codes]
+    if "started_ns" in reader:
+        started = reader.instants("started_ns")
     workload = Workload.of(
         names,
         _parts.sealed(requests),
@@ -262,6 +299,9 @@ def read_workload(frame: pd.DataFrame | Mapping[str, Any], origin: str, *, lines
         tolerations=tolerations,
         priority=priority,
         labels=reader.labels(),
+        specs=specs,
+        leaving=leaving,
+        started_ns=started,
         source=origin,
     )
     reader.warn_of_the_rest()
@@ -286,6 +326,7 @@ def read_cluster(frame: pd.DataFrame | Mapping[str, Any], origin: str, *, lines:
         states = np.array(column.values, dtype=np.int8)[column.codes]
     if "taints" in reader:
         taints = reader.parsed("taints", parse_taints, TAINTS_WANTED)
+    images = reader.values_of("images", Images, IMAGES_WANTED, ()) if "images" in reader else None
     cluster = Cluster.of(
         names,
         _parts.sealed(np.stack([amounts.get(resource, nothing) for resource in schema.names])),
@@ -294,6 +335,7 @@ def read_cluster(frame: pd.DataFrame | Mapping[str, Any], origin: str, *, lines:
         taints=taints,
         labels=labels,
         foreign=np.stack([foreign.get(FOREIGN + column, nothing) for column in schema.columns]),
+        images=images,
         source=origin,
     )
     arrays = {column: reader.values(column) for column in reader.columns if column.startswith(ARRAY)}
@@ -315,6 +357,10 @@ def _resource_of(column: str) -> str | None:
 
 def _state_code(text: str) -> int:
     return STATES.index(text) if text else 0
+
+
+def _leaving_code(text: str) -> int:
+    return LEAVING.index(text) if text else 0
 
 
 def _unit_name(resource: str) -> str:
@@ -346,6 +392,13 @@ def workload_frame(workload: Workload) -> pd.DataFrame:
     columns["namespace"] = _category(workload.namespaces)
     columns["priority"] = workload.priority.astype(np.int64)
     columns["tolerations"] = _category(_parts.as_texts(workload.tolerations, tolerations_text), missing="")
+    specs = _parts.as_texts(workload.specs, lambda spec: "" if spec == PLAIN else to_json(spec))
+    if (specs.codes >= 0).any():
+        columns["spec"] = _category(specs)
+    if workload.leaving.any():
+        columns["leaving"] = _category(Codes(workload.leaving.astype(np.int32) - 1, LEAVING[1:]))
+    if (workload.started_ns != NOT_STARTED).any():
+        columns["started_ns"] = workload.started_ns
     columns |= {LABEL + key: _category(column) for key, column in workload.labels.items()}
     return pd.DataFrame(columns)
 
@@ -362,6 +415,9 @@ def cluster_frame(cluster: Cluster) -> pd.DataFrame:
     columns |= dict(zip(cluster.schema.columns, cluster.allocatable, strict=True))
     columns["state"] = _category(Codes(cluster.states.astype(np.int32), STATES))
     columns["taints"] = _category(_parts.as_texts(cluster.taints, taints_text), missing="")
+    images = _parts.as_texts(cluster.images, lambda images: to_json(images) if images else "")
+    if (images.codes >= 0).any():
+        columns["images"] = _category(images)
     columns |= {LABEL + key: _category(column) for key, column in cluster.labels.items() if key != ZONE}
     for column, usage in zip(cluster.schema.columns, cluster.foreign, strict=True):
         if usage.any():
@@ -397,22 +453,30 @@ def load_workload(path: str | PathLike[str]) -> Workload:
 
 def load_cluster(path: str | PathLike[str]) -> Cluster:
     """See Cluster.load."""
-    file, beside = Path(path), _bound_file(Path(path))
+    file = Path(path)
     cluster = read_cluster(read_table(file, "cluster"), file.name, lines=_is_csv(file))
-    return _with_bound(cluster, beside) if beside.exists() else cluster
+    bound, bound_node = _load_pods(cluster, _beside(file, "bound"), "bound")
+    nominated, nominated_node = _load_pods(cluster, _beside(file, "nominated"), "nominated")
+    schema = cluster.schema
+    for pods in (bound, nominated):
+        schema = schema if pods is None else schema.union(pods.schema)
+    return replace(
+        cluster.with_schema(schema),
+        bound=None if bound is None else bound.with_schema(schema),
+        bound_node=bound_node,
+        nominated=None if nominated is None else nominated.with_schema(schema),
+        nominated_node=nominated_node,
+        objects=_load_objects(_objects_file(file)),
+    )
 
 
 def save_cluster(cluster: Cluster, path: str | PathLike[str]) -> None:
     """See Cluster.save."""
-    file, beside = Path(path), _bound_file(Path(path))
+    file = Path(path)
     save_frame(cluster_frame(cluster), file, "cluster")
-    if cluster.bound is None:
-        beside.unlink(missing_ok=True)  # else an earlier cluster's pods would come along with this one
-        return
-    frame = workload_frame(cluster.bound)
-    names = cluster.names.to_array()[cluster.bound_node]
-    frame.insert(1, "node", names)
-    save_frame(frame, beside, "cluster's bound pods")
+    _save_pods(cluster, cluster.bound, cluster.bound_node, _beside(file, "bound"), "bound")
+    _save_pods(cluster, cluster.nominated, cluster.nominated_node, _beside(file, "nominated"), "nominated")
+    _save_objects(cluster.objects, _objects_file(file))
 
 
 def save_frame(frame: pd.DataFrame, path: str | PathLike[str], what: str) -> None:
@@ -431,29 +495,62 @@ def save_frame(frame: pd.DataFrame, path: str | PathLike[str], what: str) -> Non
         raise OutputError(f"cannot write the {what} to {str(file)!r}: {error.strerror or error}") from error
 
 
-def _with_bound(cluster: Cluster, file: Path) -> Cluster:
-    """The cluster with the pods of the file beside it."""
-    from dataclasses import replace
+def _save_pods(cluster: Cluster, pods: Workload | None, node_rows: Ints, file: Path, which: str) -> None:
+    if pods is None:
+        file.unlink(missing_ok=True)  # else an earlier cluster's pods would come along with this one
+        return
+    frame = workload_frame(pods)
+    frame.insert(1, "node", cluster.names.to_array()[node_rows])
+    save_frame(frame, file, f"cluster's {which} pods")
 
-    frame = read_table(file, "cluster's bound pods")
+
+def _load_pods(cluster: Cluster, file: Path, which: str) -> tuple[Workload | None, Ints]:
+    """The pods of a file beside the cluster's, and the node row of each; None and no rows where there is none."""
+    nobody = None, np.zeros(0, dtype=np.int64)
+    if not file.exists():
+        return nobody
+    frame = read_table(file, f"cluster's {which} pods")
     reader = FrameReader(frame, "pod", file.name, lines=_is_csv(file))
     if not len(frame):
-        return cluster
+        return nobody
     reader.names()
     nodes = reader.texts("node")
     rows = np.array([cluster.names.row(name) for name in nodes.values] + [-1], dtype=np.int64)[nodes.codes]
     if (rows < 0).any():
         row = int(np.argmin(rows))
         reader.fail(row, "node", nodes[row], "a node of the cluster")
-    bound = read_workload(frame.drop(columns="node"), file.name, lines=_is_csv(file))
-    wide = cluster.with_schema(cluster.schema.union(bound.schema))
-    return replace(wide, bound=bound.with_schema(wide.schema), bound_node=rows)
+    return read_workload(frame.drop(columns="node"), file.name, lines=_is_csv(file)), rows
 
 
-def _bound_file(file: Path) -> Path:
+def _save_objects(objects: ApiObjects, file: Path) -> None:
+    if objects == NOTHING:
+        file.unlink(missing_ok=True)
+        return
+    try:
+        file.write_text(to_json(objects) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write the cluster's objects to {str(file)!r}: {error.strerror or error}") from error
+
+
+def _load_objects(file: Path) -> ApiObjects:
+    if not file.exists():
+        return NOTHING
+    try:
+        objects: ApiObjects = from_json(ApiObjects, file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read a cluster's objects from {str(file)!r}: {error}") from error
+    return objects
+
+
+def _objects_file(file: Path) -> Path:
+    """nodes.csv.gz -> nodes.objects.json"""
+    return file.with_name(f"{file.name.partition('.')[0]}.objects.json")
+
+
+def _beside(file: Path, what: str) -> Path:
     """nodes.csv.gz -> nodes.bound.csv.gz"""
     stem, dot, suffixes = file.name.partition(".")
-    return file.with_name(f"{stem}.bound{dot}{suffixes}")
+    return file.with_name(f"{stem}.{what}{dot}{suffixes}")
 
 
 def read_table(file: Path, what: str) -> pd.DataFrame:

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from k8slab.datasets import _parts
-from k8slab.datasets.cluster import ZONE, Cluster
+from k8slab.datasets.cluster import Cluster
 from k8slab.datasets.workload import Workload, checked_count
 from k8slab.domain.columns import Codes, Ints, Names
+from k8slab.domain.pod_spec import ZONE
 from k8slab.domain.resources import CPU, MEMORY, PODS
 from k8slab.errors import InputError
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from k8slab.datasets import _parts
 from k8slab.datasets.taints import tolerations_text
-from k8slab.domain.columns import Codes, Codes32, Ints, Names, Tolerations
-from k8slab.domain.resources import LARGEST_AMOUNT, PODS, ResourceSchema
+from k8slab.domain.columns import NOT_STARTED, Codes, Codes32, Ints, Names, PodColumns, Tolerations
+from k8slab.domain.pod_spec import PLAIN, PodSpec
+from k8slab.domain.resources import PODS, ResourceSchema
 from k8slab.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from k8slab.datasets.cluster import Cluster
+    from k8slab.state.cluster_state import ClusterState
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,6 +37,9 @@ class Workload:
     tolerations : Codes[Tolerations], () for none
     priority    : int32[P]
     labels      : key -> Codes[str], code -1 where a pod lacks the key
+    specs       : Codes[PodSpec]  what else they say about where they may run; -1 nothing
+    leaving     : int8[P]      code into domain.columns.LEAVING: being deleted, and why
+    started_ns  : int64[P]     when they began to run, since 1970; NOT_STARTED if they haven't
     source      : where it comes from, in a sentence
     """
 
@@ -45,6 +50,9 @@ class Workload:
     tolerations: Codes[Tolerations]
     priority: Codes32
     labels: Mapping[str, Codes[str]]
+    specs: Codes[PodSpec]
+    leaving: npt.NDArray[np.int8]
+    started_ns: Ints
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -53,15 +61,19 @@ class Workload:
         set_field(self, "priority", _parts.read_only(self.priority, np.int32))
         set_field(self, "namespaces", _parts.read_only_codes(self.namespaces))
         set_field(self, "tolerations", _parts.read_only_codes(self.tolerations))
+        set_field(self, "specs", _parts.read_only_codes(self.specs))
+        set_field(self, "leaving", _parts.read_only(self.leaving, np.int8))
+        set_field(self, "started_ns", _parts.read_only(self.started_ns, np.int64))
         set_field(self, "labels", {key: _parts.read_only_codes(self.labels[key]) for key in sorted(self.labels)})
         pods = len(self.names)
         assert self.requests.shape == (pods, len(self.schema)), f"{self.requests.shape} for {pods} pods"
-        for pod, resource in np.argwhere((self.requests < 0) | (self.requests > LARGEST_AMOUNT))[:1].tolist():
+        for pod, resource in np.argwhere(self.requests < 0)[:1].tolist():
             raise InputError(
                 f"pod {self.names[pod]!r}: {self.schema.columns[resource]} is {self.requests[pod, resource]:,}; "
-                f"wanted 0 to {LARGEST_AMOUNT:,}"
+                "wanted 0 or more"
             )
         columns: list[Sized] = [self.namespaces, self.tolerations, self.priority, *self.labels.values()]
+        columns += [self.specs, self.leaving, self.started_ns]
         for column in columns:
             assert len(column) == pods, f"a column of {len(column)} rows for {pods} pods"
 
@@ -76,6 +88,9 @@ class Workload:
         tolerations: Codes[Tolerations] | None = None,
         priority: npt.ArrayLike | None = None,
         labels: Mapping[str, Codes[str]] | None = None,
+        specs: Codes[PodSpec] | None = None,
+        leaving: npt.ArrayLike | None = None,
+        started_ns: npt.ArrayLike | None = None,
         source: str = "",
     ) -> Workload:
         """A workload from arrays, the rest by default: namespace "default", priority 0, no tolerations or labels.
@@ -93,6 +108,9 @@ class Workload:
             tolerations=tolerations if tolerations is not None else Codes.constant((), count),
             priority=np.zeros(count, dtype=np.int32) if priority is None else np.asarray(priority, dtype=np.int32),
             labels=labels or {},
+            specs=specs if specs is not None else Codes.none(count),
+            leaving=np.zeros(count, dtype=np.int8) if leaving is None else np.asarray(leaving, dtype=np.int8),
+            started_ns=np.full(count, NOT_STARTED) if started_ns is None else np.asarray(started_ns, dtype=np.int64),
             source=source,
         )
 
@@ -119,10 +137,11 @@ class Workload:
 
         Needs `pod`, `cpu_milli` (or `cpu`: quantities such as 2 or "500m") and `memory_bytes` (or
         `memory`: "1.5Gi"). May have `gpu_milli`, `ephemeral_storage_bytes`, extended resources
-        ("nvidia.com/gpu"), `namespace`, `priority`, `tolerations` ("key=value:Effect,other:Effect")
-        and `label:KEY` columns; a UserWarning names columns that mean nothing here. Raises
-        InputError with column, row and pod for a missing column or amount, one that is negative,
-        not whole or 2^53 and more, a name that stands twice, and a frame without rows.
+        ("nvidia.com/gpu"), `namespace`, `priority`, `tolerations` ("key=value:Effect,other:Effect"),
+        `spec`, `leaving` and `started_ns` as `to_frame` writes them, and `label:KEY` columns; a
+        UserWarning names columns that mean nothing here. Raises InputError with column, row and
+        pod for a missing column or amount, one that is negative, not whole or 2^53 and more, a
+        name that stands twice, and a frame without rows.
 
         >>> Workload.from_frame({"pod": ["web", "db"], "cpu": ["500m", 2], "memory": ["1Gi", "8Gi"]})
         Workload(2 pods, 2 distinct requests, 2.5 cores, 9 GiB)
@@ -140,13 +159,18 @@ class Workload:
 
     @classmethod
     def from_kubernetes(
-        cls, source: str | PathLike[str] | Mapping[str, Any] | Any, which: Literal["pending", "all"] = "pending"
+        cls,
+        source: str | PathLike[str] | Mapping[str, Any] | Any,
+        which: Literal["pending", "all", "given"] = "pending",
     ) -> Workload:
         """The pods of a dump (`kubectl get pods -A -o json`), oldest first.
 
         source : path (.json, .yaml, also .gz), open file, or the parsed object
-        which  : "pending", the pods that wait for a node; or "all" that aren't finished, as if
-                 none were placed yet
+        which  : "pending", the pods that wait for a node; "all" that aren't finished, as if none
+                 were placed yet; or "given", the same in the dump's order, where the node that a
+                 pod names is a wish
+
+        Raises InputError with kind, namespace/name and field of an object that can't be read.
         """
         from k8slab.datasets.kubernetes import workload_from_kubernetes
 
@@ -193,6 +217,9 @@ class Workload:
             tolerations=self.tolerations.take(index),
             priority=self.priority[index],
             labels={key: column.take(index) for key, column in self.labels.items()},
+            specs=self.specs.take(index),
+            leaving=self.leaving[index],
+            started_ns=self.started_ns[index],
         )
 
     def with_schema(self, schema: ResourceSchema) -> Workload:
@@ -203,6 +230,46 @@ class Workload:
         requests = np.zeros((len(self), len(wider)), dtype=np.int64)
         requests[:, self.schema.rows_in(wider)] = self.requests
         return replace(self, schema=wider, requests=_parts.sealed(requests))
+
+    def columns(self, schema: ResourceSchema, order: Ints | None = None) -> PodColumns:
+        """What a policy sees of the pods, over the resources of a schema that has theirs; in the order of arrival.
+
+        order : int64[P]  rows in the order they arrive; None for as they stand
+        """
+        work = self.with_schema(schema)
+        rows = np.arange(len(self)) if order is None else order
+        assert work.schema == schema, f"{schema.names} lacks some of {self.schema.names}"
+        work = work if order is None else work.take(order)
+        return PodColumns(
+            schema=schema,
+            names=work.names,
+            requests=work.requests,
+            rows=rows,
+            namespaces=work.namespaces,
+            tolerations=work.tolerations,
+            priority=work.priority,
+            labels=work.labels,
+            specs=work.specs,
+            leaving=work.leaving,
+            started_ns=work.started_ns,
+        )
+
+    def add_to(self, state: ClusterState) -> Ints:
+        """Add the pods to a state of the same resources, where they wait; gives their rows there.
+
+        Raises StateConflict for a name that a pod there has.
+        """
+        return state.add_pods(
+            self.names,
+            self.with_schema(state.schema).requests,
+            namespaces=self.namespaces,
+            tolerations=self.tolerations,
+            priority=self.priority,
+            labels=self.labels,
+            specs=self.specs,
+            leaving=self.leaving,
+            started_ns=self.started_ns,
+        )
 
     def classes(self) -> pd.DataFrame:
         """The distinct requests, most frequent first: resource columns, `count` (pods), `share` (of all pods, 0..1)."""
@@ -220,9 +287,10 @@ class Workload:
 
     def to_frame(self) -> pd.DataFrame:
         """One row a pod in arrival order: pod, cpu_milli, memory_bytes, other resources, namespace, priority,
-        tolerations, label:KEY.
+        tolerations, then spec, leaving and started_ns where any pod has them, label:KEY.
 
-        Amounts are int64, priority int32, namespace, tolerations and labels categories, missing where there is none.
+        Amounts are int64, priority int32, namespace, tolerations and labels categories, missing where there is none;
+        spec is JSON.
         """
         from k8slab.datasets.frames import workload_frame
 
@@ -249,8 +317,21 @@ class Workload:
                 "tolerations": _parts.codes_bytes(_parts.as_texts(self.tolerations, tolerations_text)),
                 "priority": _parts.array_bytes(self.priority),
                 "labels": _parts.labels_bytes(self.labels),
+                **self._rare_parts(),
             }
         )
+
+    def _rare_parts(self) -> dict[str, Iterable[bytes]]:
+        """What most workloads have nothing of, and then isn't hashed."""
+        parts: dict[str, Iterable[bytes]] = {}
+        specs = _parts.as_texts(self.specs, lambda spec: "" if spec == PLAIN else repr(spec))
+        if (specs.codes >= 0).any():
+            parts["specs"] = _parts.codes_bytes(specs)
+        if self.leaving.any():
+            parts["leaving"] = _parts.array_bytes(self.leaving)
+        if (self.started_ns != NOT_STARTED).any():
+            parts["started_ns"] = _parts.array_bytes(self.started_ns)
+        return parts
 
     @cached_property
     def _classes(self) -> tuple[Ints, Ints]:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, overload
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from k8slab.domain.api_objects import NOTHING, ApiObjects
+from k8slab.domain.pod_spec import PLAIN, Images, PodSpec
 from k8slab.domain.resources import ResourceSchema
 
 V = TypeVar("V", bound=Hashable)
 Ints = npt.NDArray[np.int64]
 Codes32 = npt.NDArray[np.int32]
+
+# What PodColumns.leaving holds: the pod stays, is being deleted, or is being deleted to make room for another.
+LEAVING: Final = ("no", "deleted", "preempted")
+NOT_STARTED: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +42,11 @@ class Codes(Generic[V]):
         return cls(np.array(codes, dtype=np.int32), tuple(index))
 
     @classmethod
+    def none(cls, count: int) -> Codes[V]:
+        """No value on any row."""
+        return cls(np.full(count, -1, dtype=np.int32), ())
+
+    @classmethod
     def constant(cls, value: V, count: int) -> Codes[V]:
         """The same value on every row."""
         return cls(np.zeros(count, dtype=np.int32), (value,))
@@ -50,6 +61,14 @@ class Codes(Generic[V]):
     def take(self, rows: npt.NDArray[Any]) -> Codes[V]:
         """The column of these rows, in this order."""
         return Codes(self.codes[rows], self.values)
+
+    def joined(self, other: Codes[V]) -> Codes[V]:
+        """These rows and then the other's, with one numbering of the values."""
+        index = {value: code for code, value in enumerate(self.values)}
+        assert len(index) == len(self.values), f"equal values have different codes: {self.values}"
+        remap = [index.setdefault(value, len(index)) for value in other.values]
+        codes = np.array([*remap, -1], dtype=np.int32)[other.codes]
+        return Codes(np.concatenate([self.codes, codes]), tuple(index))
 
     def to_array(self) -> npt.NDArray[np.object_]:
         """object[N] of the values, None where there is none."""
@@ -146,6 +165,11 @@ class Taint:
     value: str = ""
     effect: str = "NoSchedule"
 
+    @property
+    def hard(self) -> bool:
+        """Whether it keeps pods away, and isn't just disliked."""
+        return self.effect in ("NoSchedule", "NoExecute")
+
     def __str__(self) -> str:
         return f"{{{self.key}: {self.value}}}"
 
@@ -173,42 +197,18 @@ Tolerations = tuple[Toleration, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class NodeColumns:
-    """What a policy may know of the nodes: views of the state's arrays, not to be written.
-
-    allocatable : int64[R, N]  what pods may use
-    requested   : int64[R, N]  bound pods and foreign usage
-    schedulable : bool[N]      ready and not cordoned
-    state       : int8[N]      code into domain.models.NODE_STATES
-    taints      : Codes[Taints]
-    labels      : key -> Codes[str]
-    arrays      : name -> any per-node array a user attached, [N]
-    """
-
-    schema: ResourceSchema
-    names: Names
-    allocatable: Ints
-    requested: Ints
-    schedulable: npt.NDArray[np.bool_]
-    state: npt.NDArray[np.int8]
-    taints: Codes[Taints]
-    labels: Mapping[str, Codes[str]]
-    arrays: Mapping[str, npt.NDArray[Any]]
-
-    def __len__(self) -> int:
-        return int(self.allocatable.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
 class PodColumns:
-    """What a policy may know of pods that wait, in the order they are to be placed.
+    """What a policy may know of pods, in this order: of those that wait, or of those that run.
 
-    requests    : int64[P, R]
+    requests    : int64[P, R]  what they need room for; where they count otherwise their spec says so
     rows        : int64[P]     each pod's number in the run; seeds its random draws
     namespaces  : Codes[str]
     tolerations : Codes[Tolerations]
     priority    : int32[P]
     labels      : key -> Codes[str]
+    specs       : Codes[PodSpec]  what else they say about where they may run; -1 nothing
+    leaving     : int8[P]      code into LEAVING: whether they are being deleted, and why
+    started_ns  : int64[P]     when they began to run, since 1970; NOT_STARTED if they haven't
     """
 
     schema: ResourceSchema
@@ -219,6 +219,110 @@ class PodColumns:
     tolerations: Codes[Tolerations]
     priority: Codes32
     labels: Mapping[str, Codes[str]]
+    specs: Codes[PodSpec]
+    leaving: npt.NDArray[np.int8]
+    started_ns: Ints
 
     def __len__(self) -> int:
         return int(self.requests.shape[0])
+
+    @classmethod
+    def none(cls, schema: ResourceSchema) -> PodColumns:
+        """No pods."""
+        rows = np.zeros(0, dtype=np.int64)
+        return cls(
+            schema=schema,
+            names=Names([]),
+            requests=np.zeros((0, len(schema)), dtype=np.int64),
+            rows=rows,
+            namespaces=Codes.none(0),
+            tolerations=Codes.none(0),
+            priority=np.zeros(0, dtype=np.int32),
+            labels={},
+            specs=Codes.none(0),
+            leaving=np.zeros(0, dtype=np.int8),
+            started_ns=rows,
+        )
+
+    def spec(self, pod: int) -> PodSpec:
+        """What a pod says about where it may run."""
+        return self.specs[pod] or PLAIN
+
+    def labels_of(self, pod: int) -> dict[str, str]:
+        """The labels of one pod."""
+        found = {key: column[pod] for key, column in self.labels.items()}
+        return {key: value for key, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedPods:
+    """Pods and the node of each: those that run, or those that were promised a node.
+
+    node_rows : int64[P]
+    """
+
+    pods: PodColumns
+    node_rows: Ints
+
+    @classmethod
+    def none(cls, schema: ResourceSchema) -> PlacedPods:
+        """No pods."""
+        return cls(PodColumns.none(schema), np.zeros(0, dtype=np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class NodeColumns:
+    """What a policy may know of the cluster: views of the state's arrays, not to be written.
+
+    allocatable : int64[R, N]  what pods may use
+    requested   : int64[R, N]  bound pods and foreign usage
+    alive       : bool[N]      not removed
+    state       : int8[N]      code into domain.models.NODE_STATES
+    taints      : Codes[Taints]
+    labels      : key -> Codes[str]
+    arrays      : name -> any per-node array a user attached, [N]
+    images      : Codes[Images], -1 where a node has none
+    bound       : gives the pods that run, read when asked for; None where nobody has them
+    bound_specs : what any of those may say; () if all are plain
+    nominated   : pods that wait for a node they were promised, or None
+    objects     : namespaces, services, controllers and budgets
+    """
+
+    schema: ResourceSchema
+    names: Names
+    allocatable: Ints
+    requested: Ints
+    alive: npt.NDArray[np.bool_]
+    state: npt.NDArray[np.int8]
+    taints: Codes[Taints]
+    labels: Mapping[str, Codes[str]]
+    arrays: Mapping[str, npt.NDArray[Any]]
+    images: Codes[Images]
+    bound: Callable[[], PlacedPods] | None = None
+    bound_specs: tuple[PodSpec, ...] = ()
+    nominated: PlacedPods | None = None
+    objects: ApiObjects = NOTHING
+
+    def __len__(self) -> int:
+        return int(self.allocatable.shape[1])
+
+    def only(self, node_row: int) -> NodeColumns:
+        """The columns of one node: views, so that what is written to these arrays shows there."""
+        one = slice(node_row, node_row + 1)
+        return replace(
+            self,
+            names=self.names.take(np.array([node_row])),
+            allocatable=self.allocatable[:, one],
+            requested=self.requested[:, one],
+            alive=self.alive[one],
+            state=self.state[one],
+            taints=Codes(self.taints.codes[one], self.taints.values),
+            labels={key: Codes(column.codes[one], column.values) for key, column in self.labels.items()},
+            arrays={name: array[one] for name, array in self.arrays.items()},
+            images=Codes(self.images.codes[one], self.images.values),
+        )
+
+    @property
+    def schedulable(self) -> npt.NDArray[np.bool_]:
+        """bool[N]: ready, not cordoned, not removed."""
+        return np.asarray(self.alive & (self.state == 0))

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from k8slab.domain.columns import Codes, Ints, Names, NodeColumns, PodColumns, Taints, Tolerations
+from k8slab.domain.columns import NOT_STARTED, Codes, Ints, Names, NodeColumns, PodColumns, Taints, Tolerations
 from k8slab.domain.models import NODE_STATES, Node, NodeState, Pod, PodPhase
 from k8slab.domain.resources import CPU, MEMORY, PODS, ResourceSchema
 from k8slab.domain.taints import taint_of, toleration_of
@@ -114,11 +114,12 @@ def node_columns_of(nodes: Sequence[Node]) -> NodeColumns:
         names=Names(node.node_id for node in nodes),
         allocatable=_stack(schema, [allocatable_of(node) for node in nodes]).T,
         requested=_stack(schema, [used_of(node) for node in nodes]).T,
-        schedulable=states == NODE_STATES.index(NodeState.READY),
+        alive=np.ones(len(nodes), dtype=np.bool_),
         state=states,
         taints=Codes.of(taints_of(node) for node in nodes),
         labels=_labels([node.labels for node in nodes]),
         arrays={},
+        images=Codes.none(len(nodes)),
     )
 
 
@@ -133,6 +134,9 @@ def pod_columns_of(pods: Sequence[Pod], schema: ResourceSchema, first_row: int =
         tolerations=Codes.of(tolerations_of(pod) for pod in pods),
         priority=np.array([pod.priority for pod in pods], dtype=np.int32),
         labels=_labels([pod.labels for pod in pods]),
+        specs=Codes.none(len(pods)),
+        leaving=np.zeros(len(pods), dtype=np.int8),
+        started_ns=np.full(len(pods), NOT_STARTED),
     )
 
 

@@ -5,13 +5,15 @@ The contract of a repository is also code: `k8slab.infrastructure.contract` runs
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import numpy.typing as npt
 
-from k8slab.domain.columns import Ints, NodeColumns, PodColumns
+from k8slab.domain.api_objects import ApiObjects
+from k8slab.domain.columns import Codes32, Ints, Names, NodeColumns, PodColumns
 from k8slab.domain.models import (
     AutoScalingConfig,
     Node,
@@ -21,6 +23,7 @@ from k8slab.domain.models import (
     ScalingDirection,
     SelfHealingEvent,
 )
+from k8slab.domain.queueing import Event, PodInfo
 from k8slab.domain.resources import ResourceSchema
 
 # -- repositories --------------------------------------------------------------
@@ -149,6 +152,46 @@ class ConsensusPort(Protocol):
         """Take part from now on."""
 
 
+@runtime_checkable
+class SchedulingQueuePort(Protocol):
+    """Pods that wait for a node, and which of them is tried next; it has its own clock.
+
+    A pod that was popped is in flight until `done` or one of the `requeue` verbs is called
+    for it, once; else, and for a pod that is added twice, StateConflict is raised. What the
+    scheduler hears of the cluster it passes on by `move_on`, for others may wait for it.
+    """
+
+    def add(self, pod: PodInfo) -> None:
+        """A new pod waits: to be popped, or held by its scheduling gates."""
+
+    def pop(self) -> PodInfo | None:
+        """The pod whose turn it is, None if it is nobody's: higher priority first, then who waits longer."""
+
+    def done(self, pod: PodInfo) -> None:
+        """A popped pod is bound, or never comes back."""
+
+    def requeue_unschedulable(self, pod: PodInfo, rejected_by: Iterable[str], pending: Iterable[str] = ()) -> str:
+        """A popped pod was refused by these plug-ins and waits for what may help it; gives where."""
+
+    def requeue_error(self, pod: PodInfo) -> str:
+        """A popped pod comes back because of an error, and waits a while; gives where."""
+
+    def update(self, pod: PodInfo) -> str:
+        """A pod that waits changed, which may help it; one that is unknown is added. Gives where it is."""
+
+    def delete(self, pod: PodInfo) -> bool:
+        """Forget a pod, which if it is in flight won't come back; False if there is none."""
+
+    def activate(self, pod: PodInfo) -> bool:
+        """Let a pod be popped now; False if it waits for nothing, or is held or unknown."""
+
+    def move_on(self, event: Event) -> int:
+        """Something happened in the cluster; gives how many pods it lets try again."""
+
+    def next_flush_ns(self) -> int | None:
+        """When time alone lets a pod try again, None if it never does."""
+
+
 # -- time, health, state ---------------------------------------------------------
 
 
@@ -177,23 +220,56 @@ class HealthSourcePort(Protocol):
         """The ids of those of these nodes whose heartbeat came since the last call."""
 
 
+class Change(NamedTuple):
+    """A verb that a state carried out, on one row or on many.
+
+    verb      : NODE_ADDED, BOUND, ...: see k8slab.state.VERBS
+    pod_rows  : int64[]  -1 where no pod is meant
+    node_rows : int64[]  -1 where no node is meant
+    value     : what the verb set, as the journal has it
+    """
+
+    time_ns: int
+    verb: str
+    pod_rows: Ints
+    node_rows: Ints
+    value: int
+
+
 @runtime_checkable
 class ClusterStatePort(Protocol):
     """The cluster as columns, and the verbs that place pods: what whole batches are decided on.
 
     A repository that is a window on a state offers it as `state`. Rows are as in the
     columns; `lock` is held from reading columns to acting on them. A verb that raises
-    has changed nothing.
+    has changed nothing. `changes(since)` tells all that was done but the first `since` verbs.
     """
 
     @property
     def schema(self) -> ResourceSchema: ...
     @property
     def lock(self) -> AbstractContextManager[Any]: ...
+    @property
+    def node_names(self) -> Names: ...
+    @property
+    def foreign(self) -> Ints: ...
+    @property
+    def objects(self) -> ApiObjects: ...
+    @property
+    def pod_alive(self) -> npt.NDArray[np.bool_]: ...
+    @property
+    def pod_phase(self) -> npt.NDArray[np.int8]: ...
+    @property
+    def pod_node(self) -> Codes32: ...
+    @property
+    def pod_priority(self) -> Codes32: ...
     def node_columns(self) -> NodeColumns: ...
     def pod_columns(self, pod_rows: npt.NDArray[Any] | None = None) -> PodColumns: ...
     def pending_rows(self) -> Ints: ...
-    def bind(self, pod_rows: int | Ints, node_rows: int | Ints) -> None: ...
+    def changes(self, since: int) -> Sequence[Change]: ...
+    def bind(self, pod_rows: int | Ints, node_rows: int | Ints, *, force: bool = False) -> None: ...
     def unbind(self, pod_rows: int | Ints) -> None: ...
+    def nominate(self, pod_rows: int | Ints, node_rows: int | Ints) -> None: ...
+    def set_leaving(self, pod_rows: int | Ints, code: int) -> None: ...
     def finish(self, pod_rows: int | Ints) -> None: ...
     def remove_pods(self, pod_rows: int | Ints) -> None: ...

@@ -13,12 +13,15 @@ CPU: Final = "cpu"
 MEMORY: Final = "memory"
 PODS: Final = "pods"
 GPU: Final = "gpu"
+EPHEMERAL_STORAGE: Final = "ephemeral-storage"
 
-# A hundred times an amount must be an int64: that is what a score in percent multiplies by.
-LARGEST_AMOUNT: Final = (2**63 - 1) // 100
+# kube-scheduler counts in int64 and lets sums and hundredfold amounts wrap around; so do its plug-ins here.
+LARGEST_AMOUNT: Final = 2**63 - 1
+# Other scores multiply by a hundred and must stay exact.
+LARGEST_EXACT_AMOUNT: Final = LARGEST_AMOUNT // 100
 
 _MILLI: Final = {CPU, GPU}
-_BYTES: Final = {MEMORY, "ephemeral-storage"}
+_BYTES: Final = {MEMORY, EPHEMERAL_STORAGE}
 
 
 def unit_of(resource: str) -> str:
@@ -28,6 +31,25 @@ def unit_of(resource: str) -> str:
     if resource in _BYTES or resource.startswith("hugepages-"):
         return "bytes"
     return "count"
+
+
+def is_extended(resource: str) -> bool:
+    """Whether it is an extended resource: named with a prefix that isn't Kubernetes' own.
+
+    >>> [is_extended(name) for name in ("nvidia.com/gpu", "kubernetes.io/x", "cpu")]
+    [True, False, False]
+    """
+    return "/" in resource and "kubernetes.io/" not in resource and not resource.startswith("requests.")
+
+
+def is_scalar(resource: str) -> bool:
+    """Whether a score counts it only for pods that request it: all but cpu, memory, ephemeral-storage and pods."""
+    return resource not in (CPU, MEMORY, EPHEMERAL_STORAGE, PODS)
+
+
+def is_known(resource: str) -> bool:
+    """Whether Kubernetes may have a resource of this name."""
+    return not is_scalar(resource) or "/" in resource or resource.startswith(("hugepages-", "attachable-volumes-"))
 
 
 def column_of(resource: str) -> str:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from k8slab.errors import InputError
+from k8slab.policies.plugins import SchedulingGates
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
     from k8slab.experiments.placement import Placement
+    from k8slab.experiments.smallest_change import SmallestChange
     from k8slab.policies import Evaluation
+    from k8slab.policies.policy import Eviction
+    from k8slab.policies.preemption import Preemption
+    from k8slab.policies.snapshot import Snapshot
+
+Objects = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +34,12 @@ class Explanation:
     frame     : one row a node, see FRAMES["explanation"]
     chosen    : the node's name, None if no node fitted
     runner_up : the best of the other feasible nodes, None if there is none
-    message   : how many nodes fitted, and why the others didn't
+    message   : how many nodes fitted, and why the others didn't, as kube-scheduler's event tells it
     tied      : how many feasible nodes had the highest total
+    gate      : "" or why it wasn't tried at all
+    victims   : the pods that had to go for it, the most important first
+    preemption: why no pod's going could help, in kube-scheduler's words; "" if nobody asked
+    gone_for  : the pod that it had to go for later; None if it stayed
     """
 
     pod: str
@@ -36,17 +49,28 @@ class Explanation:
     runner_up: str | None
     message: str
     tied: int
+    gate: str = ""
+    victims: tuple[str, ...] = ()
+    preemption: str = ""
+    gone_for: str | None = None
+    _change: Callable[[], SmallestChange] | None = None
 
     @classmethod
     def of(cls, placement: Placement, row: int, number: int) -> Explanation:
         """Make the decision again on the pod of a workload row that arrived as `number`."""
-        judged = placement.evaluate(number)
+        from k8slab.experiments.smallest_change import smallest_change_on
+
+        snapshot = placement.snapshot(number)
+        judged = placement.policy.judge(snapshot, row, seed=placement.seed, ties=placement.ties)
+        found = _preemption(placement, snapshot, row, judged)
+        lost = lost_to(placement, row)
         names = placement.cluster.names
-        node = int(placement.node_rows[row])
-        assert judged.chosen == node, f"pod row {row} went to node row {node}, but is explained by {judged.chosen}"
+        node = int(placement.node_rows[row]) if lost is None else lost.node_row
+        again = judged.chosen if found is None or judged.chosen >= 0 else found.node_row
+        assert again == node, f"pod row {row} went to node row {node}, but is explained by {again}"
         others = np.where(judged.feasible, judged.total, -np.inf)
         best = float(others.max(initial=-np.inf))
-        tied = int((others == best).sum()) if node >= 0 else 0
+        tied = int((others == best).sum()) if judged.chosen >= 0 else 0
         if node >= 0:
             others[node] = -np.inf
         second = int(np.argmax(others)) if np.isfinite(others).any() else -1
@@ -58,21 +82,51 @@ class Explanation:
             runner_up=names[second] if second >= 0 else None,
             message=judged.message(),
             tied=tied,
+            gate=judged.gate,
+            victims=tuple(guest.name for guest in found.victims) if found else (),
+            preemption=found.message if found else "",
+            gone_for=None if lost is None else placement.workload.names[int(placement.arrival[lost.by])],
+            _change=lambda: smallest_change_on(placement.policy, placement.snapshot(number), row),
         )
 
     @property
     def text(self) -> str:
         """The decision in two or three sentences."""
+        if self.gate:
+            return f"{self.pod} was not tried under {self.policy}: {self.gate}."
         if self.chosen is None:
-            return f"{self.pod} found no node under {self.policy}. {self.message}."
-        told = f"{self.pod} went to {self.chosen} under {self.policy}. {self.message}."
+            return f"{self.pod} found no node under {self.policy}. {self.message}{self._preemption}"
+        if self.victims:
+            gone = f"{', '.join(self.victims)} had to go for it"
+            return f"{self.pod} went to {self.chosen} under {self.policy}, where {gone}. {self.message}{self._later}"
+        return f"{self.pod} went to {self.chosen} under {self.policy}. {self.message}{self._lead}{self._later}"
+
+    @property
+    def _preemption(self) -> str:
+        return f" {self.preemption}" if self.preemption else ""
+
+    @property
+    def _lead(self) -> str:
         if self.tied > 1:
-            return f"{told} {self.tied:,} nodes had the same highest total; the tie rule chose."
-        if self.runner_up is not None:
-            totals = self.frame.set_index("node")["total"]
-            lead = totals[self.chosen] - totals[self.runner_up]
-            return f"{told} It led {self.runner_up} by {lead:g}."
-        return told
+            return f" {self.tied:,} nodes had the same highest total; the tie rule chose."
+        if self.runner_up is None:
+            return ""
+        totals = self.frame.set_index("node")["total"]
+        return f" It led {self.runner_up} by {totals[self.chosen] - totals[self.runner_up]:g}."
+
+    @property
+    def _later(self) -> str:
+        return "" if self.gone_for is None else f" Later it had to go for {self.gone_for}."
+
+    def smallest_change(self) -> SmallestChange:
+        """The fewest constraints that would have to be lifted for the pod to run, and on which nodes it then could.
+
+        Each is one that somebody could change: a request, a taint to tolerate, a label, a port, a
+        term of affinity or spreading, a cordon. Made when asked for; a few tenths of a second on
+        thousands of nodes.
+        """
+        assert self._change is not None, "an explanation made by hand knows no cluster to try changes on"
+        return self._change()
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The weighted scores of the chosen node against the runner-up's, as a waterfall."""
@@ -87,31 +141,57 @@ class Explanation:
         shown = self.frame.sort_values(["feasible", "total"], ascending=[False, False], kind="stable").head(8)
         rest = len(self.frame) - len(shown)
         more = f"<p>... and {rest:,} more nodes in <code>.frame</code></p>" if rest else ""
-        return f"<p>{escape(self.text)}</p>{shown.to_html(index=False, na_rep='')}{more}"
+        advice = "" if self.chosen else "<p>What would let it run: <code>.smallest_change()</code></p>"
+        return f"<p>{escape(self.text)}</p>{advice}{shown.to_html(index=False, na_rep='')}{more}"
+
+
+def lost_to(placement: Placement, row: int) -> Eviction | None:
+    """How a workload's pod lost its node to a more important one; None if it didn't."""
+    return next((e for e in placement.evictions if not e.bound and e.row == row), None)
+
+
+def _preemption(placement: Placement, snapshot: Snapshot, row: int, judged: Evaluation) -> Preemption | None:
+    """What the policy's post_filter made of it; None if it wasn't asked."""
+    if judged.chosen >= 0 or judged.gate or placement.policy.post_filter is None:
+        return None
+    return placement.policy.preempt(snapshot, row, judged, seed=placement.seed, ties=placement.ties)
 
 
 def _frame(judged: Evaluation, names: Any) -> pd.DataFrame:
     import pandas as pd
 
-    filters = np.array([*judged.filters, None], dtype=object)
-    reasons = np.full(len(names), None, dtype=object)
-    for index, refusal in judged.refusals:
-        for node in np.flatnonzero(refusal.nodes & (judged.refused_by == index)).tolist():
-            reasons[node] = refusal.reason if reasons[node] is None else f"{reasons[node]}, {refusal.reason}"
     feasible = judged.feasible
+    refused_by, reason = _refusals(judged, len(names))
     columns: dict[str, Any] = {
         "node": names,
         "node_row": np.arange(len(names)),
         "feasible": feasible,
-        "refused_by": filters[judged.refused_by],
-        "reason": reasons,
+        "refused_by": refused_by,
+        "reason": reason,
         "total": np.where(feasible, judged.total, np.nan),
     }
     for index, plugin in enumerate(judged.scores):
-        columns[f"{plugin}:raw"] = np.where(feasible, judged.raw[index], np.nan)
-        columns[f"{plugin}:normalized"] = np.where(feasible, judged.normalized[index], np.nan)
-        columns[f"{plugin}:weighted"] = np.where(feasible, judged.weights[index] * judged.normalized[index], np.nan)
+        told = feasible & judged.took_part[index]
+        columns[f"{plugin}:raw"] = np.where(told, judged.raw[index], np.nan)
+        columns[f"{plugin}:normalized"] = np.where(told, judged.normalized[index], np.nan)
+        columns[f"{plugin}:weighted"] = np.where(told, judged.weights[index] * judged.normalized[index], np.nan)
     return pd.DataFrame(columns)
+
+
+def _refusals(judged: Evaluation, nodes: int) -> tuple[Objects, Objects]:
+    """object[N] each: who refused a node, and its reasons; None where nobody did."""
+    refused_by = np.array([*judged.filters, None], dtype=object)[judged.refused_by]
+    reasons = np.full(nodes, None, dtype=object)
+    for index, refusal in judged.refusals:
+        for node in np.flatnonzero(refusal.nodes & (judged.refused_by == index)).tolist():
+            reasons[node] = refusal.reason if reasons[node] is None else f"{reasons[node]}, {refusal.reason}"
+    if judged.prefilter is not None:
+        outside = judged.prefilter.outside
+        refused_by[outside], reasons[outside] = judged.prefilter.plugin, judged.prefilter.told
+    if judged.gate:
+        # A pod that is held back meets no filter.
+        refused_by[:], reasons[:] = SchedulingGates().name, judged.gate
+    return refused_by, reasons
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,9 +254,17 @@ def _node(name: Any) -> str:
 
 def _turned_by(one: Placement, other: Placement, arrival: int) -> tuple[str | None, str]:
     """The plug-in that turned the decision: it added most to the first node's lead over the second."""
-    mine, theirs = one.evaluate(arrival), one.evaluate(arrival, other.policy)
     row = int(one.arrival[arrival])
+    for placement in (one, other):
+        lost = lost_to(placement, row)
+        if lost is not None:
+            by = placement.workload.names[int(placement.arrival[lost.by])]
+            return None, f"{placement.policy.name} let it go for {by} (arrival {lost.by:,})"
+    mine, theirs = one.evaluate(arrival), one.evaluate(arrival, other.policy)
     here, there = int(one.node_rows[row]), int(other.node_rows[row])
+    for placement, judged, node in ((one, mine, here), (other, theirs, there)):
+        if judged.chosen < 0 <= node:
+            return None, f"{placement.policy.name} let others go for it"
     if here < 0 or there < 0 or not mine.feasible[there] or not theirs.feasible[here]:
         return None, "a filter of one refused the other's node"
 

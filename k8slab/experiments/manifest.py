@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from k8slab import __version__
+from k8slab.datasets.json_values import from_json
 from k8slab.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,26 +109,48 @@ def _rebuilt(entry: Mapping[str, Any]) -> Policy:
             f"the policy {entry['name']!r} of the manifest has the plug-in {foreign[0]!r}, which k8slab doesn't ship: "
             f"pass the policy itself, as in rerun(..., policies=[...])"
         )
-    scores = tuple((shipped[score["name"]](**_rest(score)), score["weight"]) for score in entry["scores"])
-    filters = tuple(shipped[name]() for name in entry["filters"])
-    return Policy(entry["name"], entry.get("summary", ""), filters, scores, check_ties(entry["ties"]))
+    return Policy(
+        entry["name"],
+        entry.get("summary", ""),
+        tuple(_made(plugin, shipped) for plugin in entry["filters"]),
+        tuple((_made(plugin, shipped), plugin["weight"]) for plugin in entry["scores"]),
+        check_ties(entry["ties"]),
+        _made(entry["post_filter"], shipped) if entry["post_filter"] else None,
+    )
 
 
 def _shipped_plugins() -> dict[str, Any]:
     from k8slab.policies import plugins as p
+    from k8slab.policies.preemption import DefaultPreemption
 
-    filters = (p.NodeUnschedulable, p.TaintToleration, p.NodeResourcesFit)
-    scores = (p.LeastAllocated, p.MostAllocated, p.RequestedToCapacityRatio, p.BalancedAllocation, p.BestFit,
-              p.WorstFit, p.DotProduct)
-    return {plugin.name: plugin for plugin in (*filters, *scores)}
+    filters = (p.NodeUnschedulable, p.NodeName, p.TaintToleration, p.NodeAffinity, p.NodePorts, p.NodeResourcesFit,
+               p.PodTopologySpread, p.InterPodAffinity)
+    scores = (p.LeastAllocated, p.MostAllocated, p.RequestedToCapacityRatio, p.BalancedAllocation, p.ImageLocality,
+              p.BestFit, p.WorstFit, p.DotProduct)
+    return {plugin.name: plugin for plugin in (*filters, *scores, DefaultPreemption)}
 
 
 def _plugin_names(entry: Mapping[str, Any]) -> list[str]:
-    return [*entry["filters"], *(score["name"] for score in entry["scores"])]
+    after = [entry["post_filter"]] if entry["post_filter"] else []
+    return [plugin["name"] for plugin in (*entry["filters"], *entry["scores"], *after)]
 
 
-def _rest(score: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in score.items() if key not in ("name", "weight")}
+def _made(plugin: Mapping[str, Any], shipped: Mapping[str, Any]) -> Any:
+    """A shipped plug-in with the arguments that a manifest has of it."""
+    arguments = {key: value for key, value in plugin.items() if key not in ("name", "weight")}
+    try:
+        if "strategy" not in arguments:
+            return _read(shipped[plugin["name"]], arguments)
+        # NodeResourcesFit's strategy is told by its name, and what it weighs stands beside it.
+        own: dict[str, Any] = {key: arguments.pop(key) for key in ("resources", "shape") if key in arguments}
+        strategy = _read(shipped[arguments.pop("strategy")], own)
+        return replace(_read(shipped[plugin["name"]], arguments), strategy=strategy)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the manifest's plug-in {plugin['name']!r} can't be made: {error}") from error
+
+
+def _read(kind: Any, arguments: Mapping[str, Any]) -> Any:
+    return from_json(kind, json.dumps(arguments))
 
 
 def described(policy: Policy) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
@@ -18,7 +18,8 @@ from k8slab.domain.resources import PODS, ResourceSchema
 from k8slab.errors import InputError, UnknownName
 from k8slab.experiments.progress import in_notebook, progress_bar
 from k8slab.policies import Evaluation, Path, Policy, Ties, as_policy
-from k8slab.policies.policy import check_seed, check_ties
+from k8slab.policies.policy import Eviction, check_seed, check_ties
+from k8slab.policies.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,12 +75,13 @@ def schedule(
         report = progress if callable(progress) else bar.reach
         decisions = chosen.place(nodes, pods, seed=seed, ties=rule, path=path, progress=report)
     seconds = time.perf_counter() - began
-    node_rows = decisions.node_rows
+    node_rows, evictions = decisions.node_rows, decisions.evictions
     if arrival is not None:
         node_rows = np.empty_like(node_rows)
         node_rows[arrival] = decisions.node_rows
+        evictions = tuple(e if e.bound else e._replace(row=int(arrival[e.row])) for e in evictions)
     node_rows.setflags(write=False)
-    return Placement(cluster, workload, chosen, seed, rule, arrival, node_rows, decisions.path, seconds)
+    return Placement(cluster, workload, chosen, seed, rule, arrival, node_rows, decisions.path, seconds, evictions)
 
 
 def check_inputs(cluster: object, workload: object) -> None:
@@ -98,27 +100,7 @@ def columns(cluster: Cluster, workload: Workload, order: Ints | None = None) -> 
     """What a policy sees of a cluster before a workload arrives, over the resources of both."""
     schema = cluster.schema.union(workload.schema)
     nodes = replace(cluster.new_state(schema).node_columns(), arrays=cluster.arrays)
-    rows = np.arange(len(workload)) if order is None else order
-    taken = slice(None) if order is None else rows
-    pods = PodColumns(
-        schema=schema,
-        names=workload.names if order is None else workload.names.take(rows),
-        requests=_widen(workload.requests, workload.schema, schema)[taken],
-        rows=rows,
-        namespaces=workload.namespaces if order is None else workload.namespaces.take(rows),
-        tolerations=workload.tolerations if order is None else workload.tolerations.take(rows),
-        priority=workload.priority[taken],
-        labels=workload.labels if order is None else {k: v.take(rows) for k, v in workload.labels.items()},
-    )
-    return nodes, pods
-
-
-def _widen(requests: Ints, narrow: ResourceSchema, wide: ResourceSchema) -> Ints:
-    if narrow == wide:
-        return requests
-    out = np.zeros((len(requests), len(wide)), dtype=np.int64)
-    out[:, narrow.rows_in(wide)] = requests
-    return out
+    return nodes, workload.columns(schema, order)
 
 
 def _checked_order(order: npt.ArrayLike | None, pods: int) -> Ints | None:
@@ -145,6 +127,8 @@ class Placement:
     node_rows : int64[P]  by the workload's row; -1 where no node fitted
     path      : "tree", "scan" or "stepwise": how it was computed, which changes no decision
     seconds   : what the decisions took, by the wall
+    evictions : pods that had to go for more important ones: rows of the workload, or of the cluster's
+                bound pods; `by` is the number at which the pod arrived that they made room for
     """
 
     cluster: Cluster
@@ -156,6 +140,7 @@ class Placement:
     node_rows: Ints
     path: Path
     seconds: float
+    evictions: tuple[Eviction, ...] = ()
 
     # -- numbers -------------------------------------------------------------
 
@@ -182,14 +167,21 @@ class Placement:
 
         Pods bound before the run and foreign usage count.
         """
-        arrived = self.arrival[:before]
-        rows = self.node_rows[arrived]
-        held, where = arrived[rows >= 0], rows[rows >= 0]
-        requests = self._pods.requests[held]
-        total = self._nodes.requested.copy()
-        for resource in range(len(total)):
-            np.add.at(total[resource], where, requests[:, resource])
-        return total
+        return self._fill(Snapshot(self._nodes, self._pods), before).nodes.requested
+
+    def _fill(self, snapshot: Snapshot, before: int | None) -> Snapshot:
+        """A fresh snapshot brought to how it was before the pod that arrived as number `before`, or to the end."""
+        number = len(self) if before is None else before
+        where = self.node_rows.copy()
+        for eviction in self.evictions:
+            if eviction.bound and eviction.by < number:
+                snapshot.evict(eviction.row)
+            elif not eviction.bound and eviction.by >= number:
+                where[eviction.row] = eviction.node_row
+        arrived = self.arrival[:number]
+        held = arrived[where[arrived] >= 0]
+        snapshot.assume_all(held, where[held])
+        return snapshot
 
     @cached_property
     def arrival(self) -> Ints:
@@ -223,8 +215,13 @@ class Placement:
         """One row a request that some pod of it found no node for, as it was when the first one failed."""
         import pandas as pd
 
-        failed = self.arrival[self.node_rows[self.arrival] < 0]
-        shapes, first, counts = _distinct(self._pods.requests[failed])
+        lost = [eviction.row for eviction in self.evictions if not eviction.bound]
+        failed = np.setdiff1d(self.arrival[self.node_rows[self.arrival] < 0], lost)
+        failed = failed[np.argsort(self._arrival_of[failed])]
+        pods = self._pods
+        # Pods that ask the same but may go elsewhere fail for reasons of their own.
+        kinds = [pods.specs.codes[failed], pods.tolerations.codes[failed]]
+        shapes, first, counts = _distinct(np.column_stack([pods.requests[failed], *kinds]))
         rows, schema = failed[first], self.schema
         arrival = self._arrival_of[rows]
         frame = pd.DataFrame(
@@ -238,14 +235,66 @@ class Placement:
         )
         return frame.sort_values(["unplaced", "first_arrival"], ascending=[False, True], ignore_index=True)
 
+    def preempted(self) -> pd.DataFrame:
+        """One row a pod that had to go for a more important one, in order: pod, node, by, arrival (of that one)."""
+        import pandas as pd
+
+        before = self.cluster.bound.names if self.cluster.bound is not None else ()
+        pods = [before[e.row] if e.bound else self.workload.names[e.row] for e in self.evictions]
+        return pd.DataFrame(
+            {
+                "pod": np.array(pods, dtype=object),
+                "node": np.array([self.cluster.names[e.node_row] for e in self.evictions], dtype=object),
+                "by": np.array([self.workload.names[int(self.arrival[e.by])] for e in self.evictions], dtype=object),
+                "arrival": np.array([e.by for e in self.evictions], dtype=np.int64),
+                "ran_before": np.array([e.bound for e in self.evictions], dtype=np.bool_),
+            }
+        )
+
     # -- decisions -------------------------------------------------------------
 
     def evaluate(self, arrival: int, policy: Policy | None = None) -> Evaluation:
         """The decision on the pod that arrived as number `arrival`, made again plug-in by plug-in."""
         chosen = self.policy if policy is None else policy
-        nodes = replace(self._nodes, requested=self.requested(before=arrival))
-        pods, index = self._pods, int(self.arrival[arrival])
-        return chosen.evaluate(nodes, pods, index, seed=self.seed, ties=self.ties)
+        return chosen.judge(
+            self.snapshot(arrival, chosen), int(self.arrival[arrival]), seed=self.seed, ties=self.ties
+        )
+
+    def replay(self, numbers: Iterable[int]) -> Iterator[Evaluation]:
+        """The decisions on the pods that arrived as these numbers, rising, each as it stood then.
+
+        As `evaluate` for each of them, but one snapshot serves them all. Raises InputError for numbers that fall.
+        """
+        snapshot = self.policy.snapshot(self._nodes, self._pods)
+        known = 0
+        for number in numbers:
+            if number < known:
+                raise InputError(f"arrival {number} comes after {known}: numbers must rise")
+            if any(known <= eviction.by < number for eviction in self.evictions):
+                snapshot = self.snapshot(number)
+            else:
+                arrived = self.arrival[known:number]
+                where = self._first_rows[arrived]
+                snapshot.assume_all(arrived[where >= 0], where[where >= 0])
+            known = number
+            yield self.policy.judge(snapshot, int(self.arrival[number]), seed=self.seed, ties=self.ties)
+
+    @cached_property
+    def _first_rows(self) -> Ints:
+        """int64[P]: where pods went when they came, though some had to go later."""
+        where = self.node_rows.copy()
+        for eviction in self.evictions:
+            if not eviction.bound:
+                where[eviction.row] = eviction.node_row
+        return where
+
+    def snapshot(self, before: int | None = None, policy: Policy | None = None) -> Snapshot:
+        """The cluster as a policy saw it before the pod that arrived as number `before`, or as it was at the end.
+
+        Its pods are the workload's, in the workload's order.
+        """
+        chosen = self.policy if policy is None else policy
+        return self._fill(chosen.snapshot(self._nodes, self._pods), before)
 
     def explain(self, pod: str | int) -> Explanation:
         """Why a pod went where it went, or nowhere: every node, every plug-in, at that instant.
@@ -282,18 +331,16 @@ class Placement:
         }
 
     def state(self) -> ClusterState:
-        """A fresh ClusterState with the placed pods bound and the others waiting."""
+        """A fresh ClusterState with the placed pods bound and the others waiting, those that had to go among them."""
         schema = self.schema
         state = self.cluster.new_state(schema)
-        work = self.workload
-        rows = state.add_pods(
-            work.names,
-            self._pods.requests,
-            namespaces=work.namespaces,
-            tolerations=work.tolerations,
-            priority=work.priority,
-            labels=work.labels,
-        )
+        # A nominated pod waits there already.
+        rows = np.array([state.pod_row(name) for name in self.workload.names], dtype=np.int64)
+        rows[rows < 0] = self.workload.take(rows < 0).add_to(state)
+        lost = [eviction.row for eviction in self.evictions if eviction.bound]
+        if lost:
+            # Their controllers make them anew: they wait.
+            state.unbind(np.array(lost))
         placed = self.arrival[self.node_rows[self.arrival] >= 0]
         state.bind(rows[placed], self.node_rows[placed], force=not self.policy.checks_fit)
         return state

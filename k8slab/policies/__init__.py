@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path as FilePath
 from typing import Any, Final
 
 from k8slab.errors import InputError, UnknownName
 from k8slab.policies import plugins
 from k8slab.policies.policy import Decisions, Evaluation, Path, Policy, Ties
+from k8slab.policies.preemption import DefaultPreemption
 from k8slab.policies.user import array, filter_plugin, kernel, label, score_plugin, taint
 
 __all__ = [
     "Decisions",
+    "DefaultPreemption",
     "Evaluation",
     "Path",
     "Policy",
@@ -27,13 +32,35 @@ __all__ = [
     "taint",
 ]
 
-_FILTERS: Final = (plugins.NodeUnschedulable(), plugins.TaintToleration(), plugins.NodeResourcesFit())
+_FIT: Final = plugins.NodeResourcesFit()
+_SPREAD: Final = plugins.PodTopologySpread()
+_NEAR: Final = plugins.InterPodAffinity()
+# kube-scheduler's, in its order.
+FILTERS: Final = (
+    plugins.NodeUnschedulable(),
+    plugins.NodeName(),
+    plugins.TaintToleration(),
+    plugins.NodeAffinity(),
+    plugins.NodePorts(),
+    _FIT,
+    _SPREAD,
+    _NEAR,
+)
 Weights = Mapping[str, int] | None
 
 
 def _kube_default(resources: Weights = None) -> Policy:
-    scores = ((plugins.LeastAllocated(resources), 1), (plugins.BalancedAllocation(resources), 1))
-    return _make("kube-default", "kube-scheduler's resource scores: spreads, cpu and memory balanced.", scores)
+    scores = (
+        (plugins.TaintToleration(), 3),
+        (plugins.NodeAffinity(), 2),
+        (_SPREAD, 2),
+        (_NEAR, 2),
+        (plugins.NodeResourcesFit(plugins.LeastAllocated(resources)), 1),
+        (plugins.BalancedAllocation(resources), 1),
+        (plugins.ImageLocality(), 1),
+    )
+    made = _make("kube-default", "kube-scheduler 1.34 as it comes: all its plug-ins, spreading.", scores)
+    return replace(made, post_filter=DefaultPreemption())
 
 
 def _single(name: str, summary: str, plugin: Callable[..., Any]) -> Callable[..., Policy]:
@@ -53,7 +80,7 @@ def _ratio(
 
 def _make(name: str, summary: str, scores: tuple[tuple[Any, float], ...]) -> Policy:
     ties: Ties = "random" if name in ("kube-default", "random") else "lowest"
-    return Policy(name, summary, _FILTERS, scores, ties)
+    return Policy(name, summary, FILTERS, scores, ties)
 
 
 _SHIPPED: Final[dict[str, Callable[..., Policy]]] = {
@@ -96,8 +123,8 @@ def policy(name: str, **arguments: Any) -> Policy:
     Raises UnknownName for a name that no policy has, with the nearest; InputError for
     an argument that it doesn't take.
 
-    >>> policy("best-fit")
-    <Policy best-fit: filters NodeUnschedulable, TaintToleration, NodeResourcesFit; scores 1 x BestFit; ties lowest>
+    >>> policy("best-fit").scores
+    ((BestFit(resources=None), 1),)
     """
     if name not in _SHIPPED:
         raise UnknownName("policy", name, _SHIPPED)
@@ -109,10 +136,14 @@ def policy(name: str, **arguments: Any) -> Policy:
     return make(**arguments)
 
 
-def as_policy(given: str | Policy) -> Policy:
-    """A policy from a name or from itself. Raises UnknownName or InputError."""
+def as_policy(given: str | PathLike[str] | Policy) -> Policy:
+    """A policy from itself, a name, or the file of a KubeSchedulerConfiguration. Raises UnknownName or InputError."""
     if isinstance(given, Policy):
         return given
+    if isinstance(given, PathLike) or (isinstance(given, str) and given.endswith((".yaml", ".yml", ".json"))):
+        from k8slab.policies.profile import policy_from_configuration
+
+        return policy_from_configuration(FilePath(given))
     if isinstance(given, str):
         return policy(given)
     raise InputError(f"policy={given!r} is neither a name nor a k8slab.Policy")

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from k8slab.domain.columns import NodeColumns, PodColumns
 from k8slab.errors import InputError, PluginError, UnknownName
-from k8slab.policies.plugins import Decision, Filter, Floats, Mask, NodeResourcesFit, Refusal, Score, shipped_score
+from k8slab.policies.filtering import Filtering, PreFilter, fit_message
+from k8slab.policies.plugins import (
+    SUCCESS,
+    UNRESOLVABLE,
+    Decision,
+    Filter,
+    Floats,
+    Mask,
+    NodeResourcesFit,
+    Refusal,
+    SchedulingGates,
+    Score,
+    shipped_score,
+)
+from k8slab.policies.plugins.base import asks
+from k8slab.policies.preemption import DefaultPreemption, Preemption
+from k8slab.policies.snapshot import Snapshot
 from k8slab.policies.user import UserFilter, UserScore, _check_weight
 
 Ties = Literal["lowest", "random"]
@@ -40,9 +57,15 @@ def draw01(seed: int, pod_row: int) -> float:
 class Evaluation:
     """What a policy makes of one pod and every node.
 
+    alive      : bool[N]       the nodes that are there at all
+    gate       : "" or why the pod isn't to be scheduled yet; no node is feasible then
+    prefilter  : what was decided before the filters, None if nothing was
     feasible   : bool[N]
     refused_by : int8[N]       index into `filters` of the first that refused, -1 where none did
-    refusals   : (index into `filters`, Refusal) in the order of the filters
+    refusals   : (index into `filters`, Refusal) in the order in which they are told
+    active     : indices of the filters that had something to check for this pod
+    code       : int8[N]       0 feasible, 1 Unschedulable: preemption might help, 2 UnschedulableAndUnresolvable
+    took_part  : bool[K]       False for scores that passed this pod over: they count 0
     raw, normalized : float64[K, N]  as the K scores gave them, before and after normalisation
     weights    : float64[K]
     total      : float64[N]    sum of weight * normalized; only feasible nodes count
@@ -51,9 +74,15 @@ class Evaluation:
 
     filters: tuple[str, ...]
     scores: tuple[str, ...]
+    alive: Mask
+    gate: str
+    prefilter: PreFilter | None
     feasible: Mask
     refused_by: npt.NDArray[np.int8]
     refusals: tuple[tuple[int, Refusal], ...]
+    active: tuple[int, ...]
+    code: npt.NDArray[np.int8]
+    took_part: Mask
     raw: Floats
     normalized: Floats
     weights: Floats
@@ -61,26 +90,50 @@ class Evaluation:
     chosen: int
 
     def reasons(self) -> dict[str, int]:
-        """How many nodes each reason of their first refusing filter holds for, most first."""
-        counts: dict[str, int] = {}
+        """How many nodes each reason holds for, most first; a node counts for each of its first refusing filter's."""
+        counts: Counter[str] = Counter()
+        if self.prefilter is not None:
+            counts[self.prefilter.told] = int((self.prefilter.outside & self.alive).sum())
         for index, refusal in self.refusals:
-            nodes = int((refusal.nodes & (self.refused_by == index)).sum())
-            if nodes:
-                counts[refusal.reason] = counts.get(refusal.reason, 0) + nodes
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+            counts[refusal.reason] += int((refusal.nodes & (self.refused_by == index)).sum())
+        told = [(reason, nodes) for reason, nodes in counts.items() if nodes]
+        return dict(sorted(told, key=lambda item: (-item[1], item[0])))
 
     def message(self) -> str:
-        """In a line: how many nodes fit, and why the others don't."""
-        told = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons().items())
-        return f"{int(self.feasible.sum()):,}/{len(self.feasible):,} nodes fit" + (f": {told}" if told else "")
+        """How many nodes are available and why the others aren't: the text of the scheduler's own event.
+
+        For example "0/15 nodes are available: 12 Too many pods, 3 Insufficient cpu."
+        """
+        if self.gate:
+            return self.gate
+        if self.prefilter is not None and self.prefilter.reason:
+            return fit_message(0, int(self.alive.sum()), [self.prefilter.reason])
+        told = sorted(f"{count} {reason}" for reason, count in self.reasons().items())
+        return fit_message(int(self.feasible.sum()), int(self.alive.sum()), told)
+
+
+class Eviction(NamedTuple):
+    """A pod that had to go for a more important one.
+
+    row       : of the pods to schedule, or of those that ran before
+    bound     : it ran before
+    node_row  : where it was
+    by        : index of the pod it made room for
+    """
+
+    row: int
+    bound: bool
+    node_row: int
+    by: int
 
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
-    """Where the pods go. node_rows : int64[P], -1 for none; path : how it was found."""
+    """Where the pods go. node_rows : int64[P], -1 for none; path : how it was found; evictions : in their order."""
 
     node_rows: npt.NDArray[np.int64]
     path: Path
+    evictions: tuple[Eviction, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +150,7 @@ class Policy:
     filters: tuple[Filter, ...]
     scores: tuple[tuple[Score, float], ...]
     ties: Ties = "lowest"
+    post_filter: DefaultPreemption | None = None
 
     # -- variations ----------------------------------------------------------
 
@@ -129,7 +183,7 @@ class Policy:
         return self._varied(f"({plugin}={weight:g})", scores=scores)
 
     def without(self, plugin: str) -> Policy:
-        """This policy without one of its filters or scores. Raises UnknownName."""
+        """This policy without one of its plug-ins, be it filter, score or both. Raises UnknownName."""
         if plugin not in self.plugin_names:
             raise UnknownName(f"plug-in of {self.name}", plugin, self.plugin_names)
         return self._varied(
@@ -142,6 +196,11 @@ class Policy:
         # The shipped summary is of the shipped policy; of a variation the name says all.
         origin = self.summary if self.summary.startswith("A variation of ") else f"A variation of {self.name}."
         return replace(self, name=f"{self.name}{change}", summary=origin, **fields)
+
+    def with_post_filter(self, plugin: DefaultPreemption | None) -> Policy:
+        """This policy with preemption for pods that no node could take, or with None without."""
+        change = "-preemption" if plugin is None else "+preemption"
+        return self if plugin == self.post_filter else self._varied(change, post_filter=plugin)
 
     def with_ties(self, ties: Ties) -> Policy:
         """This policy with ties to the "lowest" row or to a "random" one, drawn by the seed."""
@@ -165,21 +224,24 @@ class Policy:
         """All that decides, as plain data, for manifests."""
         return {
             "name": self.name,
-            "filters": [item.name for item in self.filters],
-            "scores": [{"name": s.name, "weight": w, **s.arguments()} for s, w in self.scores],
+            "filters": [_described(item) for item in self.filters],
+            "scores": [{"name": s.name, "weight": np.asarray(w).item(), **s.arguments()} for s, w in self.scores],
+            "post_filter": None if self.post_filter is None else _described(self.post_filter),
             "ties": self.ties,
         }
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{weight:g} x {score.name}" for score, weight in self.scores) or "none"
         filters = ", ".join(item.name for item in self.filters) or "none"
-        return f"<Policy {self.name}: filters {filters}; scores {scores}; ties {self.ties}>"
+        preempts = "; preempts" if self.post_filter is not None else ""
+        return f"<Policy {self.name}: filters {filters}; scores {scores}; ties {self.ties}{preempts}>"
 
     def _repr_html_(self) -> str:
         from html import escape
 
         rows = [("filter", item.name, "") for item in self.filters]
         rows += [("score", score.name, f"{weight:g}") for score, weight in self.scores]
+        rows += [("post filter", self.post_filter.name, "")] if self.post_filter is not None else []
         cells = "".join(
             f"<tr><td>{kind}</td><td style='text-align:left'>{escape(name)}</td><td>{weight}</td></tr>"
             for kind, name, weight in rows
@@ -199,35 +261,59 @@ class Policy:
 
         pod : its index in `pods`. Raises PluginError where a user's plug-in misbehaves.
         """
-        decision = Decision(nodes, pods, pod)
-        refused_by = np.full(len(nodes), -1, dtype=np.int8)
-        refusals: list[tuple[int, Refusal]] = []
-        for index, item in enumerate(self.filters):
-            for refusal in item.refuse(decision):
-                refusals.append((index, refusal))
-                refused_by[refusal.nodes & (refused_by < 0)] = index
-        feasible = refused_by < 0
-        raw = np.zeros((len(self.scores), len(nodes)))
-        normalized = np.zeros_like(raw)
-        weights = np.array([weight for _, weight in self.scores], dtype=np.float64)
-        total = np.zeros(len(nodes))
+        return self.judge(self.snapshot(nodes, pods), pod, seed=seed, ties=ties)
+
+    def snapshot(self, nodes: NodeColumns, pods: PodColumns) -> Snapshot:
+        """The cluster, with what this policy's plug-ins count in it, to judge these pods on."""
+        return Snapshot(nodes, pods, (*self.filters, *(score for score, _ in self.scores)))
+
+    def judge(self, snapshot: Snapshot, pod: int, *, seed: int = 0, ties: Ties | None = None) -> Evaluation:
+        """Judge one of a snapshot's pods against every node as it is; see `evaluate`."""
+        decision = Decision.on(snapshot, pod)
+        gate = SchedulingGates().holds(decision.spec)
+        verdict = Filtering.of(self.filters, decision)
+        code = np.where(verdict.code == SUCCESS, UNRESOLVABLE, verdict.code) if gate else verdict.code
+        feasible = code == SUCCESS
+        decision = decision.among(feasible)
+        raw = np.zeros((len(self.scores), len(snapshot.nodes)))
+        normalized, took_part = np.zeros_like(raw), np.zeros(len(raw), dtype=np.bool_)
+        total = np.zeros(len(snapshot.nodes))
         for index, (score, weight) in enumerate(self.scores):
-            raw[index] = score.raw(decision)
-            normalized[index] = score.normalize(raw[index], feasible)
-            total += weight * normalized[index]
-        chosen = self._choose(total, feasible, seed, int(pods.rows[pod]), ties or self.ties)
+            if feasible.any() and not asks(score, "passes_over", decision):
+                took_part[index] = True
+                raw[index] = score.raw(decision)
+                normalized[index] = score.normalize(raw[index], decision)
+                total += weight * normalized[index]
         return Evaluation(
             filters=tuple(item.name for item in self.filters),
             scores=tuple(score.name for score, _ in self.scores),
+            alive=snapshot.nodes.alive,
+            gate=gate,
+            prefilter=verdict.prefilter,
             feasible=feasible,
-            refused_by=refused_by,
-            refusals=tuple(refusals),
+            refused_by=verdict.refused_by,
+            refusals=verdict.refusals,
+            active=verdict.active,
+            code=code.astype(np.int8),
+            took_part=took_part,
             raw=raw,
             normalized=normalized,
-            weights=weights,
+            weights=np.array([weight for _, weight in self.scores], dtype=np.float64),
             total=total,
-            chosen=chosen,
+            chosen=self._choose(total, feasible, seed, int(snapshot.pods.rows[pod]), ties or self.ties),
         )
+
+    def preempt(
+        self, snapshot: Snapshot, pod: int, judged: Evaluation, *, seed: int = 0, ties: Ties | None = None
+    ) -> Preemption:
+        """Which pods would have to go, and where, for one that no node could take; changes nothing.
+
+        judged : the evaluation that found no node. Raises InputError for a policy without a post_filter.
+        """
+        if self.post_filter is None:
+            raise InputError(f"policy {self.name!r} preempts no pods: it has no post_filter")
+        number = draw01(seed, int(snapshot.pods.rows[pod])) if (ties or self.ties) == "random" else 0.0
+        return self.post_filter.preempt(self.filters, snapshot, pod, judged, lambda count: int(number * count))
 
     @staticmethod
     def _choose(total: Floats, feasible: Mask, seed: int, pod_row: int, ties: Ties) -> int:
@@ -262,6 +348,12 @@ class Policy:
 
         rule = self.ties if ties is None else check_ties(ties)
         return engine.place(self, nodes, pods, check_seed(seed), rule, path, progress)
+
+
+def _described(plugin: Any) -> dict[str, Any]:
+    """A plug-in's name and what it was made with; the shortest have nothing to be told."""
+    arguments = getattr(plugin, "arguments", dict)
+    return {"name": plugin.name, **arguments()}
 
 
 def _check_plugin(plugin: object, kind: str, method: str) -> None:

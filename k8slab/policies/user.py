@@ -16,7 +16,8 @@ import numpy.typing as npt
 from k8slab.domain.columns import Codes, NodeColumns
 from k8slab.domain.resources import column_of
 from k8slab.errors import InputError, PluginError, UnknownName
-from k8slab.policies.plugins import Decision, Floats, Mask, Refusal
+from k8slab.policies.plugins import Decision, Floats, Refusal
+from k8slab.policies.plugins.base import scaled_to_100
 
 # What a plug-in may name without declaring it: [R, N] of the nodes, [R] of the pod.
 _NODE_INPUTS: Final = ("allocatable", "requested", "used", "free")
@@ -269,15 +270,11 @@ class UserScore:
             )
         return score
 
-    def normalize(self, raw: Floats, feasible: Mask) -> Floats:
+    def normalize(self, raw: Floats, decision: Decision) -> Floats:
         """As kube-scheduler's default normalisation, where the plug-in asked for it."""
         if self.normalizing is None:
             return raw
-        most = max(float(raw[feasible].max(initial=0.0)), 0.0)
-        if most == 0.0:
-            return np.full(len(raw), 100.0) if self.normalizing == "lowest" else raw
-        scaled = np.floor(100.0 * raw / most)
-        return 100.0 - scaled if self.normalizing == "lowest" else scaled
+        return scaled_to_100(raw, decision.feasible, lowest_best=self.normalizing == "lowest")
 
     def arguments(self) -> dict[str, Any]:
         """The inputs declared, for manifests."""
@@ -300,6 +297,10 @@ class UserFilter:
         feasible = np.ones(len(decision.nodes), dtype=np.bool_)
         self.plugin.run(decision, feasible)
         return [Refusal(f"refused by {self.name}", ~feasible)]
+
+    def arguments(self) -> dict[str, Any]:
+        """The inputs declared, for manifests."""
+        return self.plugin.arguments()
 
 
 def score_plugin(

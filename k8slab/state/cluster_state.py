@@ -9,8 +9,22 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from k8slab.domain.columns import Codes, Ints, Names, NodeColumns, PodColumns, Taints, Tolerations
+from k8slab.domain.api_objects import NOTHING, ApiObjects
+from k8slab.domain.columns import (
+    LEAVING,
+    NOT_STARTED,
+    Codes,
+    Ints,
+    Names,
+    NodeColumns,
+    PlacedPods,
+    PodColumns,
+    Taints,
+    Tolerations,
+)
 from k8slab.domain.models import NODE_STATES, POD_PHASES, NodeState, PodPhase
+from k8slab.domain.pod_spec import Images, PodSpec
+from k8slab.domain.ports import Change
 from k8slab.domain.resources import LARGEST_AMOUNT, ResourceSchema
 from k8slab.errors import InputError, NotEnoughCapacity, StateConflict
 from k8slab.state.journal import Journal
@@ -62,6 +76,8 @@ class ClusterState:
         self._foreign = Column(np.int64, leading=(width,))
         self._node_taints: CodeColumn[Taints] = CodeColumn()
         self._node_labels = LabelTable()
+        self._node_images: CodeColumn[Images] = CodeColumn()
+        self._objects = NOTHING
         self._pod_names = NameTable()
         self._pod_alive = Column(np.bool_)
         self._pod_phase = Column(np.int8)
@@ -72,6 +88,10 @@ class ClusterState:
         self._pod_namespace: CodeColumn[str] = CodeColumn()
         self._pod_tolerations: CodeColumn[Tolerations] = CodeColumn()
         self._pod_labels = LabelTable()
+        self._pod_specs: CodeColumn[PodSpec] = CodeColumn()
+        self._pod_leaving = Column(np.int8)
+        self._pod_started = Column(np.int64, fill=NOT_STARTED)
+        self._pod_nominated = Column(np.int32, fill=-1)
 
     # -- columns -----------------------------------------------------------
 
@@ -160,7 +180,17 @@ class ClusterState:
         """The name of one pod row."""
         return self._pod_names[pod_row]
 
+    @property
+    def objects(self) -> ApiObjects:
+        """The namespaces, services, controllers and budgets that policies see; the same value until it is replaced."""
+        return self._objects
+
     # -- queries -----------------------------------------------------------
+
+    def changes(self, since: int) -> list[Change]:
+        """All that was done but the first `since` verbs, in order."""
+        with self.lock:
+            return self.journal.changes(since)
 
     def node_row(self, name: str) -> int:
         """The row of the node of this name, -1 if there is none or it was removed."""
@@ -186,19 +216,29 @@ class ClusterState:
             return np.flatnonzero(self.pod_alive & (self.pod_phase == PENDING) & (self.pod_node < 0))
 
     def node_columns(self) -> NodeColumns:
-        """What policies may know of all node rows; removed nodes are not schedulable."""
+        """What policies may know of all node rows, and of all that runs there."""
         with self.lock:
             return NodeColumns(
                 schema=self.schema,
                 names=self.node_names,
                 allocatable=self.allocatable,
                 requested=self.requested,
-                schedulable=self.node_alive & (self.node_state == READY),
+                alive=self.node_alive,
                 state=self.node_state,
                 taints=self._node_taints.get(),
                 labels=self._node_labels.get(),
                 arrays={},
+                images=self._node_images.get(),
+                bound=lambda: self._placed(self.pod_node),
+                bound_specs=self._pod_specs.get().values,
+                nominated=self._placed(self._pod_nominated.view) if (self._pod_nominated.view >= 0).any() else None,
+                objects=self._objects,
             )
+
+    def _placed(self, node_rows: npt.NDArray[np.int32]) -> PlacedPods:
+        with self.lock:
+            rows = np.flatnonzero(node_rows >= 0)
+            return PlacedPods(self.pod_columns(rows), node_rows[rows].astype(np.int64))
 
     def pod_columns(self, pod_rows: npt.NDArray[Any] | None = None) -> PodColumns:
         """What policies may know of these pods, in this order; of the pending ones by default."""
@@ -209,6 +249,7 @@ class ClusterState:
             take = slice(None) if whole else rows
             names = self.pod_names if whole else self._pod_names.take(rows)
             namespaces, tolerations = self._pod_namespace.get(), self._pod_tolerations.get()
+            specs = self._pod_specs.get()
             return PodColumns(
                 schema=self.schema,
                 names=names,
@@ -218,6 +259,9 @@ class ClusterState:
                 tolerations=Codes(tolerations.codes[take], tolerations.values),
                 priority=self.pod_priority[take],
                 labels={key: Codes(c.codes[take], c.values) for key, c in self._pod_labels.get().items()},
+                specs=Codes(specs.codes[take], specs.values),
+                leaving=self._pod_leaving.view[take],
+                started_ns=self._pod_started.view[take],
             )
 
     # -- verbs on nodes ----------------------------------------------------
@@ -231,6 +275,7 @@ class ClusterState:
         taints: Codes[Taints] | None = None,
         labels: Mapping[str, Codes[str]] | None = None,
         foreign: npt.ArrayLike | None = None,
+        images: Codes[Images] | None = None,
     ) -> Ints:
         """Add nodes, ready unless `states` says otherwise; gives their rows.
 
@@ -244,7 +289,7 @@ class ClusterState:
             amounts = self._amounts(allocatable, (len(self.schema), count), "allocatable of nodes")
             extra = None if foreign is None else self._amounts(foreign, amounts.shape, "foreign usage of nodes")
             codes = self._codes(0 if states is None else states, count, len(NODE_STATES), "node states")
-            self._same_length(count, {"taints": taints, **(labels or {})})
+            self._same_length(count, {"taints": taints, "images": images, **(labels or {})})
             self._refuse_clashes("node", names, self._node_names, self.node_alive)
             rows = np.arange(self.node_count, self.node_count + count)
             self._node_names.extend(names)
@@ -255,6 +300,7 @@ class ClusterState:
             self._foreign.extend(count, extra)
             self._node_taints.extend(count, Codes.constant((), count) if taints is None else taints)
             self._node_labels.extend(count, labels)
+            self._node_images.extend(count, images)
             self._log("NODE_ADDED", node_rows=rows.copy())
             return rows
 
@@ -319,10 +365,14 @@ class ClusterState:
         tolerations: Codes[Tolerations] | None = None,
         priority: npt.ArrayLike | None = None,
         labels: Mapping[str, Codes[str]] | None = None,
+        specs: Codes[PodSpec] | None = None,
+        leaving: npt.ArrayLike = 0,
+        started_ns: npt.ArrayLike = NOT_STARTED,
     ) -> Ints:
         """Add pods that wait for a node; gives their rows.
 
-        requests : int64[n, R]. Raises StateConflict for a name that a pod already has,
+        requests : int64[n, R]. leaving : int8[n], codes into LEAVING. started_ns : int64[n].
+        Raises StateConflict for a name that a pod already has,
         InputError for one given twice, amounts as in `add_nodes`, a priority beyond int32.
         """
         with self.lock:
@@ -330,7 +380,9 @@ class ClusterState:
             count = len(names)
             amounts = self._amounts(requests, (count, len(self.schema)), "requests of pods")
             ranks = self._priorities(0 if priority is None else priority, count)
-            self._same_length(count, {"namespaces": namespaces, "tolerations": tolerations, **(labels or {})})
+            going = self._codes(leaving, count, len(LEAVING), "codes of leaving")
+            columns = {"namespaces": namespaces, "tolerations": tolerations, "specs": specs}
+            self._same_length(count, {**columns, **(labels or {})})
             self._refuse_clashes("pod", names, self._pod_names, self.pod_alive)
             rows = np.arange(self.pod_count, self.pod_count + count)
             self._pod_names.extend(names)
@@ -343,6 +395,10 @@ class ClusterState:
             self._pod_namespace.extend(count, Codes.constant("default", count) if namespaces is None else namespaces)
             self._pod_tolerations.extend(count, Codes.constant((), count) if tolerations is None else tolerations)
             self._pod_labels.extend(count, labels)
+            self._pod_specs.extend(count, specs)
+            self._pod_leaving.extend(count, going)
+            self._pod_started.extend(count, started_ns)
+            self._pod_nominated.extend(count)
             self._log("POD_ADDED", pod_rows=rows.copy())
             return rows
 
@@ -366,6 +422,7 @@ class ClusterState:
             self._charge(pods, nodes, force)
             self.pod_node[pods] = nodes
             self.pod_last_node[pods] = nodes
+            self._pod_nominated.view[pods] = -1
             self.pod_phase[pods] = RUNNING
             self._log("BOUND", pod_rows=pods, node_rows=nodes)
 
@@ -381,6 +438,35 @@ class ClusterState:
             if len(pods):
                 self._log("UNBOUND", pod_rows=pods, node_rows=self._release(pods))
                 self.pod_phase[pods] = PENDING
+
+    def nominate(self, pod_rows: PodRows, node_rows: PodRows) -> None:
+        """Promise waiting pods a node, where others leave to make room for them; -1 takes a promise back.
+
+        Raises StateConflict for a pod that doesn't wait or a node that isn't there.
+        """
+        with self.lock:
+            pods = self._alive_pods(pod_rows)
+            nodes = np.broadcast_to(np.array(node_rows, dtype=np.int64, ndmin=1), pods.shape)
+            self._alive_nodes(nodes[nodes >= 0])
+            for pod in pods[(self.pod_phase[pods] != PENDING) | (self.pod_node[pods] >= 0)][:1].tolist():
+                raise StateConflict(f"cannot nominate pod {self.pod_name(pod)!r}: {self._condition(pod)}, not waiting")
+            if len(pods):
+                self._pod_nominated.view[pods] = nodes
+                self._log("NOMINATED", pod_rows=pods, node_rows=nodes.copy())
+
+    def set_leaving(self, pod_rows: PodRows, code: int) -> None:
+        """Mark pods as being deleted, a code into domain.columns.LEAVING; what they hold they keep until they end."""
+        with self.lock:
+            assert 0 <= code < len(LEAVING), f"code of leaving {code} is not one of 0..{len(LEAVING) - 1}"
+            pods = self._alive_pods(pod_rows)
+            if len(pods):
+                self._pod_leaving.view[pods] = code
+                self._log("LEAVING", pod_rows=pods, value=code)
+
+    def set_objects(self, objects: ApiObjects) -> None:
+        """Replace the namespaces, services, controllers and budgets that policies see."""
+        with self.lock:
+            self._objects = objects
 
     def set_phase(self, pod_rows: PodRows, code: int) -> None:
         """Set pods' phase, a code into POD_PHASES; what they hold they keep."""
@@ -399,6 +485,7 @@ class ClusterState:
             if len(pods):
                 self._log("FINISHED", pod_rows=pods, node_rows=self._release(pods), value=code)
                 self.pod_phase[pods] = code
+                self._pod_nominated.view[pods] = -1
 
     def remove_pods(self, pod_rows: PodRows) -> None:
         """Take pods away; their nodes get the resources back."""
@@ -407,6 +494,7 @@ class ClusterState:
             if len(pods):
                 self._log("POD_REMOVED", pod_rows=pods, node_rows=self._release(pods))
                 self.pod_alive[pods] = False
+                self._pod_nominated.view[pods] = -1
 
     def update_pod(
         self,
@@ -417,6 +505,7 @@ class ClusterState:
         labels: Mapping[str, str] | None = None,
         namespace: str | None = None,
         tolerations: Tolerations | None = None,
+        spec: PodSpec | None = None,
         force: bool = False,
     ) -> None:
         """Replace what is given of a pod; a bound pod's node is charged the difference.
@@ -437,6 +526,8 @@ class ClusterState:
                 self._pod_namespace.set(pod_row, namespace)
             if tolerations is not None:
                 self._pod_tolerations.set(pod_row, tolerations)
+            if spec is not None:
+                self._pod_specs.set(pod_row, spec)
             self._log("POD_UPDATED", pod_rows=pod_row)
 
     # -- the invariants ----------------------------------------------------
@@ -461,6 +552,8 @@ class ClusterState:
                     f"{self.schema.columns[resource]} requested but the column says "
                     f"{self.requested[resource, node_row]:,}"
                 )
+            promised = (self._pod_nominated.view >= 0) & (~self.pod_alive | (self.pod_node >= 0))
+            assert not promised.any(), f"pod row {np.argmax(promised)} doesn't wait but was promised a node"
             assert (self.allocatable >= 0).all(), "a node has a negative amount allocatable"
             assert (self.foreign >= 0).all(), "a node has negative foreign usage"
             assert (self.pod_request >= 0).all(), "a pod requests a negative amount"
@@ -485,13 +578,12 @@ class ClusterState:
         assert found.shape == shape, f"{what} have shape {found.shape}, not {shape}"
         if found.size and found.dtype.kind not in "iu":
             raise InputError(f"{what}: {found.dtype} where whole numbers are wanted")
-        amounts = found.astype(np.int64, copy=False)
-        low, high = int(amounts.min(initial=0)), int(amounts.max(initial=0))
+        low, high = int(found.min(initial=0)), int(found.max(initial=0))
         if low < 0:
             raise InputError(f"{what}: {low:,} is negative")
         if high > LARGEST_AMOUNT:
             raise InputError(f"{what}: {high:,} is beyond {LARGEST_AMOUNT:,}")
-        return amounts
+        return found.astype(np.int64, copy=False)
 
     @staticmethod
     def _codes(given: npt.ArrayLike, count: int, codes: int, what: str) -> npt.NDArray[np.int8]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from k8slab.domain.ports import Change
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -22,6 +24,8 @@ VERBS: Final = (
     "FINISHED",
     "POD_REMOVED",
     "POD_UPDATED",
+    "NOMINATED",
+    "LEAVING",
 )
 _CODE: Final = {verb: code for code, verb in enumerate(VERBS)}
 Rows = int | npt.NDArray[np.int64]
@@ -34,7 +38,7 @@ class Journal:
     verb     : int8   code into VERBS
     pod_row  : int64  -1 where no pod is meant
     node_row : int64  -1 where no node is meant
-    value    : int64  the new code of NODE_STATE, PHASE and FINISHED, else 0
+    value    : int64  the new code of NODE_STATE, PHASE, FINISHED and LEAVING, else 0
     """
 
     def __init__(self) -> None:
@@ -51,6 +55,17 @@ class Journal:
         if count:
             self._batches.append((time_ns, _CODE[verb], pod_rows, node_rows, value, count))
             self._length += count
+
+    def changes(self, since: int) -> list[Change]:
+        """The verbs that were recorded, but for the first `since`; of a batch all rows at once."""
+
+        def spread(rows: Rows, count: int) -> npt.NDArray[np.int64]:
+            return np.broadcast_to(np.asarray(rows, dtype=np.int64), (count,))
+
+        return [
+            Change(time_ns, VERBS[code], spread(pod_rows, count), spread(node_rows, count), value)
+            for time_ns, code, pod_rows, node_rows, value, count in self._batches[since:]
+        ]
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """The record as arrays by name, see the class."""

@@ -92,7 +92,8 @@ class NodeAffinity(Plugin):
         self.added = (cluster.args(self.name).get("addedAffinity") or {}).get(REQUIRED)
 
     def skipped(self) -> bool:
-        return not (self.added or self.pod.spec.get("nodeSelector") or self.pod.required_node_affinity)
+        asks = self.added or self.pod.spec.get("nodeSelector") or self.pod.required_node_affinity is not None
+        return not asks
 
     def filter(self, node: Node) -> Status | None:
         if not node_selector_matches(self.added, node):
@@ -362,7 +363,8 @@ class InterPodAffinity(Plugin):
     def filter(self, node: Node) -> Status | None:
         if not self.affinity_satisfied(node):
             return self.final("node(s) didn't match pod affinity rules")
-        if any(self.unwanted[term.key, node.labels.get(term.key, "")] > 0 for term in self.anti_affinity):
+        here = [(term.key, node.labels[term.key]) for term in self.anti_affinity if term.key in node.labels]
+        if any(self.unwanted[pair] > 0 for pair in here):
             return self.resolvable("node(s) didn't match pod anti-affinity rules")
         if any(self.existing[pair] > 0 for pair in node.labels.items()):
             return self.resolvable("node(s) didn't satisfy existing pods anti-affinity rules")

@@ -1,0 +1,85 @@
+"""A run of pods on a snapshot, one after another: who went where and who had to go; the path that any policy has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from k8slab.domain.columns import Ints
+from k8slab.policies.policy import Decisions, Eviction, Path, Policy, Ties
+from k8slab.policies.snapshot import Guest, Snapshot
+
+
+@dataclass(eq=False)
+class Run:
+    """Pods on their way: the snapshot as it is now, and what was decided.
+
+    chosen    : int64[P]  node rows, -1 for none; a pod that had to go is on none
+    evictions : who had to go, in order
+    """
+
+    policy: Policy
+    snapshot: Snapshot
+    seed: int
+    ties: Ties
+    chosen: Ints = field(init=False)
+    evictions: list[Eviction] = field(default_factory=list)
+    _lowest: int | None = None
+
+    def __post_init__(self) -> None:
+        self.chosen = np.full(len(self.snapshot.pods), -1, dtype=np.int64)
+
+    def place(self, pod: int) -> None:
+        """Judge the next pod, let others go for it where the policy does that, and charge its node."""
+        judged = self.policy.judge(self.snapshot, pod, seed=self.seed, ties=self.ties)
+        node_row = judged.chosen
+        if node_row < 0 and self.may_preempt(pod):
+            found = self.policy.preempt(self.snapshot, pod, judged, seed=self.seed, ties=self.ties)
+            node_row = found.node_row
+            for victim in found.victims:
+                self._evict(victim, node_row, pod)
+            self.snapshot.withdraw(node_row, int(self.snapshot.pods.priority[pod]))
+        if node_row >= 0:
+            self.chosen[pod] = node_row
+            self.snapshot.assume(pod, node_row)
+
+    def may_preempt(self, pod: int) -> bool:
+        """Whether any pod there may be matters less, so that it is worth asking."""
+        if self.policy.post_filter is None or self.snapshot.pods.spec(pod).gates:
+            return False
+        return bool(self.snapshot.pods.priority[pod] > self.lowest_priority)
+
+    @property
+    def lowest_priority(self) -> int:
+        """The lowest of all pods', bound or to be scheduled."""
+        if self._lowest is None:
+            priorities = (self.snapshot.placed.pods.priority, self.snapshot.pods.priority)
+            self._lowest = min((int(part.min()) for part in priorities if len(part)), default=0)
+        return self._lowest
+
+    def _evict(self, victim: Guest, node_row: int, by: int) -> None:
+        # The victims' grace passes before the next pod comes: here a preemptor has its node at once.
+        ran_before = victim.crowd is self.snapshot.bound
+        if ran_before:
+            self.snapshot.evict(victim.row)
+        else:
+            self.snapshot.forget(victim.row, node_row)
+            self.chosen[victim.row] = -1
+        self.evictions.append(Eviction(victim.row, ran_before, node_row, by))
+
+    def decisions(self, path: Path) -> Decisions:
+        """What came of it."""
+        return Decisions(self.chosen, path, tuple(self.evictions))
+
+
+def place_stepwise(run: Run, report: Callable[[int], None]) -> Decisions:
+    """Place all pods in numpy, plug-in by plug-in: any policy, no compilation, no rounding."""
+    pods = len(run.snapshot.pods)
+    for pod in range(pods):
+        run.place(pod)
+        if pod % 100 == 99:
+            report(pod + 1)
+    report(pods)
+    return run.decisions("stepwise")

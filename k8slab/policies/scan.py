@@ -1,0 +1,315 @@
+"""The scan: all of a policy's rules in one compiled loop over nodes a pod, and the arrays that it runs on."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from k8slab.domain.columns import Ints
+from k8slab.domain.pod_spec import HOSTNAME, PLAIN, PodSpec
+from k8slab.policies import plugins
+from k8slab.policies.compiled import Problem, active_scores, allowed_nodes, by_spec, draws, in_batches, in_units, sites
+from k8slab.policies.plugins import Decision
+from k8slab.policies.plugins.inter_pod_affinity import Neighbour, Neighbours
+from k8slab.policies.plugins.pod_topology_spread import Spread, Spreads
+from k8slab.policies.policy import Decisions
+from k8slab.policies.run import Run
+
+if TYPE_CHECKING:
+    from k8slab.kernels.placement import Classes, Load, Relations, Sites
+
+SITE_BYTES: Final = int(os.environ.get("K8SLAB_SITE_BYTES", 2**28))
+_NO_SPREADS: Final = Spreads((), (), np.zeros(0, dtype=np.bool_))
+_NOBODY: Final = Neighbours()
+Row = tuple[int, ...]
+
+
+def place_by_scan(problem: Problem, run: Run, report: Callable[[int], None]) -> Decisions:
+    """Place all pods; one that fits nowhere and may preempt is handed to the run, which asks in numpy."""
+    scan = _Scan(problem, run)
+    for start, stop in scan.stretches():
+        scan.enter(start, stop)
+        in_batches(start, stop, scan.place, report)
+    return run.decisions("scan")
+
+
+def may_preempt(run: Run) -> npt.NDArray[np.bool_]:
+    """bool[P]: the pods for which others might have to go if they fit nowhere."""
+    pods = run.snapshot.pods
+    if run.policy.post_filter is None or not len(pods):
+        return np.zeros(len(pods), dtype=np.bool_)
+    willing = np.array([spec.may_preempt and not spec.gates for spec in (*pods.specs.values, PLAIN)])
+    return np.asarray((pods.priority > run.lowest_priority) & willing[pods.specs.codes])
+
+
+class _Scan:
+    """The kernel's arrays, kept in step with the run's snapshot."""
+
+    def __init__(self, problem: Problem, run: Run) -> None:
+        self._problem = problem
+        self._run = run
+        self._snapshot = run.snapshot
+        self._site, self._samples = sites(run.snapshot.pods, problem.first)
+        related = _Related(run, problem.first)
+        self._relations, self._classes = related.relations(), related.classes(problem)
+        self._load = self._read_load()
+        self._draws = draws(run.snapshot.pods, run.seed, run.ties)
+        self._stops = may_preempt(run)
+        self._known_upto = 0
+
+    # -- what nodes' descriptions say ----------------------------------------------
+
+    def stretches(self) -> Iterable[tuple[int, int]]:
+        """Pods (start, stop) whose tables fit in memory together."""
+        most = max(1, SITE_BYTES // (25 * max(self._problem.nodes, 1)))
+        pods = len(self._problem.pod_class)
+        if len(self._samples) <= most:
+            return [(0, pods)]
+        starts, there = [0], set[int]()
+        for pod, site in enumerate(self._site[self._problem.pod_class].tolist()):
+            if site not in there and len(there) == most:
+                starts.append(pod)
+                there.clear()
+            there.add(site)
+        return zip(starts, [*starts[1:], pods], strict=True)
+
+    def enter(self, start: int, stop: int) -> None:
+        """Ask filters and scores about the nodes for the pods of a stretch."""
+        here = np.unique(self._site[self._problem.pod_class[start:stop]])
+        rows, self._sites = _described(self._run, self._problem, self._samples[here].tolist())
+        of_site = np.zeros((len(rows), len(self._samples)), dtype=np.int64)
+        of_site[:, here] = rows
+        self._classes.key[:4] = of_site[:, self._site]
+
+    # -- placing -------------------------------------------------------------------
+
+    def place(self, part: tuple[int, int]) -> None:
+        """Place the pods (start, stop)."""
+        from k8slab.kernels import placement
+
+        start, stop = part
+        while start < stop:
+            start = placement.place_by_scan(
+                (start, stop),
+                self._problem.pod_class,
+                self._problem.allocatable,
+                self._load,
+                self._classes,
+                self._sites,
+                self._relations,
+                self._problem.scoring,
+                self._draws,
+                self._stops,
+                self._run.chosen,
+            )
+            if start < stop:
+                self._hand_over(start)
+                start += 1
+
+    def _hand_over(self, pod: int) -> None:
+        """Let the run decide about a pod, on a snapshot that knows of those before it."""
+        chosen = self._run.chosen
+        before = np.arange(self._known_upto, pod)
+        before = before[chosen[before] >= 0]
+        self._snapshot.assume_all(before, chosen[before])
+        self._known_upto = pod + 1
+        self._run.place(pod)
+        if chosen[pod] >= 0:
+            self._load = self._read_load()
+
+    def _read_load(self) -> Load:
+        from k8slab.kernels.placement import Load
+
+        snapshot, units = self._snapshot, self._problem.units
+        amounts = [np.append(0, counter.amounts) for counter in snapshot.counters]
+        return Load(
+            requested=in_units(snapshot.nodes.requested, units),
+            nonzero=in_units(snapshot.nonzero, units),
+            ports=snapshot.ports.copy(),
+            amounts=np.concatenate([np.zeros(0, dtype=np.int64), *amounts]),
+            totals=np.array([part.sum() for part in amounts], dtype=np.int64),
+        )
+
+
+# -- tables of what nodes' descriptions say ----------------------------------------------
+
+
+class _Distinct:
+    """Rows of an array, equal ones once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[bytes, int] = {}
+        self._rows: list[npt.NDArray[Any]] = []
+
+    def add(self, row: npt.NDArray[Any]) -> int:
+        """The number of this row."""
+        key = row.tobytes()
+        if key not in self._numbers:
+            self._numbers[key] = len(self._rows)
+            self._rows.append(row)
+        return self._numbers[key]
+
+    def table(self, nodes: int, dtype: type) -> npt.NDArray[Any]:
+        """[., N]: the rows by their numbers."""
+        return np.array(self._rows, dtype=dtype).reshape(len(self._rows), nodes)
+
+
+def _described(run: Run, problem: Problem, samples: list[int]) -> tuple[Ints, Sites]:
+    """int64[4, S] a row in each table for each of these pods, and the tables."""
+    from k8slab.kernels.placement import Sites
+
+    scores = {type(score): (score, weight) for score, weight in active_scores(run.policy, run.snapshot)}
+    allowed, bonus, taints, preferences = tables = [_Distinct() for _ in range(4)]
+    nothing = np.zeros(problem.nodes)
+    rows = np.zeros((4, len(samples)), dtype=np.int64)
+    for column, pod in enumerate(samples):
+        decision = Decision.on(run.snapshot, pod)
+
+        def raw(kind: type, decision: Decision = decision) -> npt.NDArray[np.float64]:
+            return scores[kind][0].raw(decision) if kind in scores else nothing
+
+        weight = scores[plugins.ImageLocality][1] if plugins.ImageLocality in scores else 0.0
+        rows[:, column] = (
+            allowed.add(allowed_nodes(run.policy, run.snapshot, pod)),
+            bonus.add(problem.bonus + weight * raw(plugins.ImageLocality)),
+            taints.add(raw(plugins.TaintToleration)),
+            preferences.add(raw(plugins.NodeAffinity)),
+        )
+    dtypes = (np.bool_, np.float64, np.float64, np.float64)
+    return rows, Sites(*(table.table(problem.nodes, dtype) for table, dtype in zip(tables, dtypes, strict=True)))
+
+
+# -- tables of what pods ask of other pods -------------------------------------------------
+
+
+class _Related:
+    """Writes down by numbers what the plug-ins prepared in a snapshot, and what ports pods want."""
+
+    def __init__(self, run: Run, first: Ints) -> None:
+        self._policy = run.policy
+        self._snapshot = run.snapshot
+        self._first = first
+        self._kins = run.snapshot.incoming_kin or [0]
+        self._ports, self._port_specs = by_spec(run.snapshot.pods, first, lambda spec: spec.ports)
+        self._layouts = _Distinct()
+        self._numbers = {id(counter): number for number, counter in enumerate(run.snapshot.counters)}
+
+    def classes(self, problem: Problem) -> Classes:
+        """What tells pods apart; their sites are still to come."""
+        from k8slab.kernels.placement import KEYS, KIN_KEY, PORTS_KEY, Classes
+
+        fit = next(item for item in self._policy.filters if isinstance(item, plugins.NodeResourcesFit))
+        kin = self._snapshot.incoming.kin
+        place = np.searchsorted(self._kins, kin[self._first]) if len(kin) else np.zeros(len(self._first))
+        key = np.zeros((KEYS, problem.classes), dtype=np.int64)
+        key[PORTS_KEY], key[KIN_KEY] = self._ports, place
+        return Classes(
+            amount=np.array([problem.request, problem.held, problem.scored, problem.gained]),
+            adjusted=problem.adjusted,
+            checked=np.array([not fit.ignores(name) for name in self._snapshot.nodes.schema.names], dtype=np.bool_),
+            key=key,
+        )
+
+    def relations(self) -> Relations:
+        """All tables."""
+        from k8slab.kernels.placement import Relations
+
+        scores = [score for score, _ in self._policy.scores]
+        hard, soft = self._spreads(self._policy.filters), self._spreads(scores)
+        near, liking = self._neighbours(self._policy.filters), self._neighbours(scores)
+        # In the order of placement.HARD, SOFT, ...
+        tables: list[list[list[Row]]] = [
+            [[self._hard(spread) for spread in of.hard] for of in hard],
+            [[self._soft(spread, of.usable) for spread in of.soft] for of in soft],
+            [[self._near(item) for item in (*of.existing, *of.unwanted)] for of in near],
+            [[(*self._near(item), int(of.alone)) for item in of.wanted] for of in near],
+            [[(*self._near(item), item.weight) for item in of.liked] for of in liking],
+            self._gains(),
+            [self._conflicting(spec) for spec in self._port_specs],
+            [_column(self._snapshot.port_rows(spec)) for spec in self._port_specs],
+        ]
+        counter, seen = self._counter()
+        start, rows = _written(tables)
+        return Relations(
+            layout=self._layouts.table(len(self._snapshot.nodes), np.int32),
+            counter=counter,
+            seen=seen,
+            logs=np.array([math.log(size + 2) for size in range(self._most_domains() + 1)]),
+            start=start,
+            rows=rows,
+        )
+
+    # -- what each kin looks at -------------------------------------------------------
+
+    def _spreads(self, items: Iterable[object]) -> list[Spreads]:
+        return self._prepared(items, plugins.PodTopologySpread, _NO_SPREADS)
+
+    def _neighbours(self, items: Iterable[object]) -> list[Neighbours]:
+        return self._prepared(items, plugins.InterPodAffinity, _NOBODY)
+
+    def _prepared(self, items: Iterable[object], kind: type, nothing: Any) -> list[Any]:
+        """What the plug-in of a kind prepared for each kin with pods to schedule."""
+        found = [self._snapshot.prepared(item) or {} for item in items if type(item) is kind]
+        return [found[0].get(kin, nothing) if found else nothing for kin in self._kins]
+
+    def _hard(self, spread: Spread) -> Row:
+        most = spread.constraint.max_skew - spread.itself
+        return (*self._near(spread), most, spread.constraint.min_domains, int(spread.seen.sum()))
+
+    def _soft(self, spread: Spread, usable: npt.NDArray[np.bool_]) -> Row:
+        place = self._layout(np.where(spread.has_key, spread.domain, -1))
+        sized = -1 if spread.constraint.topology_key == HOSTNAME else self._layout(spread.domain)
+        counted = self._layout(np.where(usable, 0, -1))
+        return self._numbers[id(spread.counter)], place, sized, spread.constraint.max_skew - 1, counted
+
+    def _near(self, item: Spread | Neighbour) -> Row:
+        return self._numbers[id(item.counter)], self._layout(item.domain)
+
+    def _conflicting(self, spec: PodSpec) -> list[Row]:
+        checked = any(type(item) is plugins.NodePorts for item in self._policy.filters)
+        return _column(self._snapshot.conflicting(spec)) if checked else []
+
+    def _layout(self, domain: npt.NDArray[Any]) -> int:
+        return self._layouts.add((1 + domain).astype(np.int32))
+
+    # -- what is counted --------------------------------------------------------------
+
+    def _counter(self) -> tuple[Ints, npt.NDArray[np.bool_]]:
+        rows, seen = [], [np.zeros(0, dtype=np.bool_)]
+        first = 0
+        for counter in self._snapshot.counters:
+            rows.append((self._layout(counter.domain), first, len(counter.amounts)))
+            seen.append(np.zeros(len(counter.amounts) + 1, dtype=np.bool_))
+            seen[-1][1 + counter.domain[counter.domain >= 0]] = True
+            first += len(seen[-1])
+        return np.array(rows, dtype=np.int64).reshape(-1, 3), np.concatenate(seen)
+
+    def _most_domains(self) -> int:
+        return max(len(self._snapshot.nodes), *(len(counter.amounts) + 1 for counter in self._snapshot.counters), 0)
+
+    def _gains(self) -> list[list[Row]]:
+        gains: list[list[Row]] = [[] for _ in self._kins]
+        for number, counter in enumerate(self._snapshot.counters):
+            each = counter.gain[self._kins]
+            for place in np.flatnonzero(each).tolist():
+                gains[place].append((number, int(each[place])))
+        return gains
+
+
+def _column(numbers: Ints) -> list[Row]:
+    return [(number,) for number in numbers.tolist()]
+
+
+def _written(tables: list[list[list[Row]]]) -> tuple[Ints, Ints]:
+    """The tables' lists one after the other, and where each begins; see kernels.placement.Relations."""
+    longest = max(map(len, tables))
+    lists = [rows for table in tables for rows in (*table, *([[]] * (longest + 1 - len(table))))]
+    start = np.cumsum([0, *map(len, lists[:-1])], dtype=np.int64).reshape(len(tables), longest + 1)
+    width = 5
+    rows = [(*row, *([0] * (width - len(row)))) for rows in lists for row in rows]
+    return start, np.array(rows, dtype=np.int64).reshape(-1, width)
