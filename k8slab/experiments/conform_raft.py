@@ -1,0 +1,40 @@
+"""The Raft core judged by cases recorded from a reference implementation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from k8slab.errors import InputError
+from k8slab.experiments.raft_conformance import cluster, member, paper, pure
+from k8slab.experiments.raft_conformance.outcome import Case, Outcome
+
+_JUDGES: Final[dict[str, Callable[[Case], Outcome]]] = {
+    "quorum": pure.judge_quorum,
+    "confchange": pure.judge_confchange,
+    "log": pure.judge_log,
+    "progress": pure.judge_progress,
+    "paper": paper.judge_paper,
+    "transition": member.judge_transition,
+    "node": member.judge_node,
+    "network": member.judge_network,
+    "script": cluster.judge_script,
+    "schedule": cluster.judge_schedule,
+}
+
+
+def cases(paths: Iterable[str | Path]) -> Iterator[tuple[str, str, Case]]:
+    """The cases of files, one JSON array each: category, id, case."""
+    for path in map(Path, paths):
+        for case in json.loads(path.read_text(encoding="utf-8")):
+            yield case["id"].split("/")[0], case["id"], case
+
+
+def judge(case: Case) -> Outcome:
+    """Put a case to the core."""
+    category = case["id"].split("/")[0]
+    if category not in _JUDGES:
+        raise InputError(f"case {case['id']!r}: no judge for category {category!r}; known: {', '.join(_JUDGES)}")
+    return _JUDGES[category](case)
