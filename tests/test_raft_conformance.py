@@ -14,7 +14,8 @@ from k8slab.experiments.conform_raft import cases, judge
 RECORDED = Path(__file__).parents[2] / "shared" / "conformance" / "raft"
 recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded cases are not part of the project")
 CATEGORIES = (
-    "confchange", "log", "network", "node", "paper", "progress", "quorum", "schedule", "script", "transition",
+    "confchange", "log", "network", "node", "paper", "progress", "quorum", "schedule", "script", "statistical",
+    "transition",
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from k8slab.errors import InputError
-from k8slab.experiments.raft_conformance import cluster, member, paper, pure
+from k8slab.experiments.raft_conformance import chance, cluster, member, paper, pure
 from k8slab.experiments.raft_conformance.outcome import Case, Outcome
 
 _JUDGES: Final[dict[str, Callable[[Case], Outcome]]] = {
@@ -22,6 +22,7 @@ _JUDGES: Final[dict[str, Callable[[Case], Outcome]]] = {
     "network": member.judge_network,
     "script": cluster.judge_script,
     "schedule": cluster.judge_schedule,
+    "statistical": chance.judge_statistical,
 }
 
 
