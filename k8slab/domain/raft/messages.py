@@ -110,8 +110,8 @@ class StoreToken(NamedTuple):
 class Ready(NamedTuple):
     """What is to be done now, by whoever drives the core.
 
-    1. Make durable, in this order: hard_state, snapshot, entries (the first one cuts what is stored
-       from its index on). must_sync False says that only the commit index changed.
+    1. Make durable: hard_state, snapshot, entries (the first one cuts what is stored from its index
+       on); term and vote first, the commit index last. must_sync False says that only the latter changed.
     2. `messages` may be sent at once, even beside 1. `replies` claim what 1 makes durable: send
        them only after it.
     3. Install snapshot, apply committed in order; each MembershipChange among them goes to

@@ -19,7 +19,7 @@ class LogStorePort(Protocol):
     """
 
     def save(self, ready: Ready) -> None:
-        """Keep hard_state, snapshot and entries of a ready(), in this order."""
+        """Keep hard_state, snapshot and entries of a ready(): term and vote first, the commit index last."""
 
     def keep_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a snapshot of the own state machine, beside the entries."""
