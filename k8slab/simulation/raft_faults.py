@@ -97,7 +97,7 @@ class Restart:
 
 @dataclass(frozen=True)
 class Partition:
-    """Only members of one group reach one another; replaces earlier partitions."""
+    """Only members of one group reach one another; replaces earlier partitions. Who is named twice is in the first."""
 
     at_ns: int
     groups: tuple[tuple[str, ...], ...]
@@ -212,7 +212,7 @@ def random_schedule(seed: int, members: int = 0, *, churn: bool = True) -> Sched
     until = dice.between(2, 4) * SECOND
     actions = [*_faults(dice, names + spares, until), *_requests(dice, until)]
     if spares:
-        actions += _churn(dice, names + spares, until)
+        actions += _churn(dice, names, spares, until)
     ordered = tuple(sorted(actions, key=lambda action: action.at_ns))
     return Schedule(names, seed, network, disk, clocks, ordered, until, spares)
 
@@ -246,19 +246,30 @@ def _fault(dice: Dice, at: int, member: str, names: tuple[str, ...]) -> Action:
     return dice.pick(others)
 
 
-def _churn(dice: Dice, names: tuple[str, ...], until: int) -> list[Action]:
+def _churn(dice: Dice, members: tuple[str, ...], spares: tuple[str, ...], until: int) -> list[Action]:
+    """Members come and go; while they do, the leader may find itself alone with the new ones."""
     actions: list[Action] = []
     for _ in range(dice.between(1, 6)):
-        changes = tuple(
-            Change(dice.pick(("voter", "voter", "learner", "remove")), dice.pick(names))
-            for _ in range(dice.pick((1, 1, 2, 3)))
-        )
-        transition: Transition = dice.pick(("auto", "implicit", "explicit"))
         at = dice.between(0, until)
-        actions.append(ChangeMembers(at, changes, transition))
+        transition: Transition = dice.pick(("auto", "implicit", "explicit"))
+        actions.append(ChangeMembers(at, _changes(dice, members, spares), transition))
         if transition == "explicit":
             actions.append(ChangeMembers(at + dice.between(0, SECOND), ()))
+        if dice.chance(0.3):
+            soon = min(at + dice.between(0, 200) * MS, until)
+            actions.append(Partition(soon, ((LEADER, *spares), members)))
     return actions
+
+
+def _changes(dice: Dice, members: tuple[str, ...], spares: tuple[str, ...]) -> tuple[Change, ...]:
+    """A few changes at random, or many at once: the spares instead of two others."""
+    if dice.chance(0.3):
+        leaving = {dice.pick(members), dice.pick(members)}
+        return (*(Change("voter", name) for name in spares), *(Change("remove", name) for name in sorted(leaving)))
+    return tuple(
+        Change(dice.pick(("voter", "voter", "learner", "remove")), dice.pick(members + spares))
+        for _ in range(dice.pick((1, 1, 2, 3)))
+    )
 
 
 def _requests(dice: Dice, until: int) -> list[Action]:
@@ -284,6 +295,7 @@ def random_switches(seed: int) -> RaftConfig:
         # Without it a removed leader leads on, until whoever runs it stops it.
         step_down_on_removal=True,
         fast_backtracking=dice.chance(0.7),
+        election_entry=dice.chance(0.7),
         max_inflight_messages=dice.pick((1, 2, 256)),
         max_message_bytes=dice.pick((1, 100, NO_LIMIT)),
     )

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from k8slab.domain.raft import Entry, Message, Raft
-from k8slab.domain.raft.messages import NOBODY
 from k8slab.domain.raft.store import MemoryLogStore
 from k8slab.errors import K8slabError
 
@@ -148,7 +147,3 @@ class Invariants:
     def _check(self, rule: str, holds: bool, text: str) -> None:
         if not holds:
             raise InvariantBroken(rule, text)
-
-    def leader_of(self, term: int) -> str:
-        """Who led in a term, if anybody."""
-        return self._leaders.get(term, NOBODY)

@@ -365,7 +365,10 @@ class World:
         self._blocked.clear()
 
     def _partition(self, groups: tuple[tuple[str, ...], ...]) -> None:
-        group_of = {name: number for number, group in enumerate(groups) for name in group}
+        group_of: dict[str, int] = {}
+        for number, group in enumerate(groups):
+            for name in group:
+                group_of.setdefault(self._named(name), number)
         self._blocked = {
             (one, other) for one in self.members for other in self.members if group_of.get(one) != group_of.get(other)
         }
