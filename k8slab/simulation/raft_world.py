@@ -109,7 +109,7 @@ class LabMember:
             self.machine.restore(kept.data)
         self.applied = log.applied
         self.writing: Ready | None = None
-        self.waiting: dict[tuple[int, int], int] = {}
+        self.waiting: set[tuple[int, int]] = set()
         self.reads: deque[tuple[int, tuple[int, int]]] = deque()
         self.life += 1
         self.up = True
@@ -244,7 +244,9 @@ class World:
             member.membership = member.raft.apply_change(entry.data)
         elif isinstance(entry.data, Command):
             answer = member.machine.apply(entry.data)
-            if member.waiting.pop((entry.data.client, entry.data.serial), None) is not None:
+            asked = (entry.data.client, entry.data.serial)
+            if asked in member.waiting:
+                member.waiting.remove(asked)
                 self._answer(member, entry.data.client, entry.data.serial, answer)
 
     def _observe(self, member: LabMember) -> None:
@@ -392,14 +394,13 @@ class World:
         No leader is asked to leave a cluster of two: a change counts from when it is applied, and if
         the other one doesn't learn that it is, it needs the vote of the one that left (thesis §4.2.2).
         """
-        change = MembershipChange(action.changes, action.transition)
         try:
-            after, _ = member.membership.after(change)
+            after, _ = member.membership.after(MembershipChange(action.changes, action.transition))
         except InputError:
             return
         if member.name not in after.voters and len(member.membership.voters) <= 2:
             return
-        member.raft.propose(change)
+        member.raft.propose_change(action.changes, action.transition)
 
     def _keep_snapshot(self, member: LabMember) -> int:
         snapshot = member.snapshot()
@@ -453,7 +454,7 @@ class World:
         if command.kind == "get":
             member.raft.read(key)
         elif member.raft.propose(command):
-            member.waiting[key] = 1
+            member.waiting.add(key)
         self._work(member)
 
     def _answer_reads(self, member: LabMember) -> None:

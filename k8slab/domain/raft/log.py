@@ -222,11 +222,6 @@ class Log:
     def snapshot_to_store(self) -> Snapshot | None:
         return None if self._received_in_progress else self.received
 
-    @property
-    def is_storing(self) -> bool:
-        """Whether anything is not durable yet."""
-        return self.stable < self.last_index or self.received is not None
-
     def start_storing(self) -> None:
         """What was to be stored has been handed out."""
         self.storing = self.last_index

@@ -254,11 +254,6 @@ def state_out(raft: Raft) -> Json:
     }
 
 
-def core_of(state: Json) -> Json:
-    """The fields on which members of a cluster must agree with the reference."""
-    return {field: state[field] for field in CORE_FIELDS if field in state}
-
-
 def progress_map_out(raft: Raft) -> Json:
     return {str(number(member)): progress_out(progress) for member, progress in raft.tracker.progress.items()}
 
