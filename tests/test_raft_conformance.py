@@ -77,3 +77,9 @@ def test_cases_come_with_their_category(tmp_path):
 def test_a_case_of_no_known_category_is_an_error():
     with pytest.raises(InputError, match="no judge for category 'poker'"):
         judge({"id": "poker/1"})
+
+
+def test_a_case_that_makes_the_judge_stumble_fails_alone():
+    outcome = judge({"id": "schedule/timed/1", "tier": "timed"})
+    assert (outcome.passed, outcome.tier, outcome.actual) == (False, "timed", None)
+    assert outcome.differences == ["KeyError: 'config'"]

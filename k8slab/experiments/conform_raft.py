@@ -9,7 +9,7 @@ from typing import Final
 
 from k8slab.errors import InputError
 from k8slab.experiments.raft_conformance import chance, cluster, member, paper, pure
-from k8slab.experiments.raft_conformance.outcome import Case, Outcome
+from k8slab.experiments.raft_conformance.outcome import Case, Outcome, Tier
 
 _JUDGES: Final[dict[str, Callable[[Case], Outcome]]] = {
     "quorum": pure.judge_quorum,
@@ -24,6 +24,15 @@ _JUDGES: Final[dict[str, Callable[[Case], Outcome]]] = {
     "schedule": cluster.judge_schedule,
     "statistical": chance.judge_statistical,
 }
+# The categories that are not of tier A.
+_TIERS: Final[dict[str, Tier]] = {
+    "transition": "C",
+    "node": "C",
+    "network": "B",
+    "script": "B",
+    "schedule": "B",
+    "statistical": "statistical",
+}
 
 
 def cases(paths: Iterable[str | Path]) -> Iterator[tuple[str, str, Case]]:
@@ -34,8 +43,17 @@ def cases(paths: Iterable[str | Path]) -> Iterator[tuple[str, str, Case]]:
 
 
 def judge(case: Case) -> Outcome:
-    """Put a case to the core."""
+    """Put a case to the core. What makes it or its judge stumble is a failure of this case alone."""
     category = case["id"].split("/")[0]
     if category not in _JUDGES:
         raise InputError(f"case {case['id']!r}: no judge for category {category!r}; known: {', '.join(_JUDGES)}")
-    return _JUDGES[category](case)
+    try:
+        return _JUDGES[category](case)
+    except Exception as error:
+        return Outcome(False, _tier(category, case), None, [f"{type(error).__name__}: {error}"])
+
+
+def _tier(category: str, case: Case) -> Tier:
+    if category == "schedule" and case.get("tier") == "timed":
+        return "timed"
+    return _TIERS.get(category, "A")
