@@ -317,7 +317,9 @@ def policies_command() -> None:
 def conform_command(
     suite: Annotated[
         str,
-        typer.Argument(metavar="SUITE", autocompletion=_complete_suite, help="What to hold it against: kube-scheduler"),
+        typer.Argument(
+            metavar="SUITE", autocompletion=_complete_suite, help="What to hold it against: kube-scheduler or raft."
+        ),
     ],
     files: Annotated[
         list[Path],
@@ -342,6 +344,10 @@ def conform_command(
     score, the best nodes, the event text, the victims of preemption. A
     scenario passes if all of it is equal, to the digit.
 
+    The suite raft puts k8slab's Raft core through the tests of etcd's own:
+    quorums, membership changes, logs, single messages, whole clusters. What
+    isn't exact by nature, as simulated elections, has a tolerance.
+
     Prints a line a category, passed/all, and then the sum. Each case counts
     once, however often its file is named. A case that raises has failed.
 
@@ -351,6 +357,7 @@ def conform_command(
       k8slab conform kube-scheduler scenarios --report conformance.html
       k8slab conform kube-scheduler spread.jsonl --show 20
       k8slab conform kube-scheduler spread.jsonl --actual computed.jsonl
+      k8slab conform raft cases/*.json
 
     [bold]Exit status[/bold]
 
@@ -362,7 +369,7 @@ def conform_command(
 
     chosen = conformance.suite(suite)
     _refuse_to_overwrite(conformance.case_files(files), actual, report)
-    with ActualFile(actual) as computed:
+    with ActualFile(actual, chosen.verdicts) as computed:
         result = conformance.conform(chosen, files, on_case=computed.append)
     if report is not None:
         with Console(stderr=True).status("drawing the report ..."):
@@ -511,8 +518,9 @@ class ActualFile:
     Whether it can be written is found at once; an earlier one is replaced when the first case is done.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, verdicts: bool) -> None:
         self._path = path
+        self._verdicts = verdicts
         self._file: TextIO | None = None
         if path is not None:
             with self._saying_where():
@@ -523,7 +531,8 @@ class ActualFile:
         """One more case; one that raised says what."""
         if self._path is None:
             return
-        line: dict[str, Any] = {"id": case.id, "actual": outcome.actual}
+        verdict = {"passed": outcome.passed} if self._verdicts else {}
+        line: dict[str, Any] = {"id": case.id, **verdict, "actual": outcome.actual}
         if outcome.error:
             line["error"] = outcome.error
         with self._saying_where():

@@ -35,7 +35,8 @@ LAYERS: dict[str, set[str]] = {
     "facade": {"domain", "kernels", "state", "policies", "application", "infrastructure", "datasets"},
 }
 # "__init__" is the package itself, for its version.
-LAYERS["analysis"] = {*LAYERS["facade"], "__init__"}
+LAYERS["simulation"] = {*LAYERS["facade"]}
+LAYERS["analysis"] = {*LAYERS["simulation"], "simulation", "__init__"}
 LAYERS["experiments"] = {*LAYERS["analysis"], "analysis"}
 EVERYTHING = {"cli", "__init__", "__main__"}
 FREE_FOR_ALL = {"errors", "units"}

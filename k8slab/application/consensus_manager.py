@@ -11,10 +11,17 @@ from k8slab.application.background import BackgroundLoop
 from k8slab.domain.instants import UtcTime, from_ns
 from k8slab.domain.models import ConsensusRole, RaftState
 from k8slab.domain.ports import TimePort
-from k8slab.domain.raft import Message, Raft
+from k8slab.domain.raft import Message, Raft, RaftConfig
 
 ELECTION_TIMEOUT_S: Final = 5.0
 _ELECTION_TICKS: Final = 10
+# To the outside, a member that only asks whether it would be elected is a candidate as well.
+_ROLES: Final = {
+    "leader": ConsensusRole.LEADER,
+    "follower": ConsensusRole.FOLLOWER,
+    "pre_candidate": ConsensusRole.CANDIDATE,
+    "candidate": ConsensusRole.CANDIDATE,
+}
 
 
 class ConsensusManager:
@@ -37,7 +44,9 @@ class ConsensusManager:
         clock: TimePort | None = None,
         seed: int = 0,
     ) -> None:
-        self._raft = Raft(node_id, [node_id, *peers], election_ticks=_ELECTION_TICKS, seed=seed)
+        # The log holds the caller's entries alone, hence no entry at an election.
+        config = RaftConfig(election_ticks=_ELECTION_TICKS, election_entry=False, forward_proposals=False, seed=seed)
+        self._raft = Raft(node_id, {node_id, *peers}, config=config)
         self._send = send
         self._clock = clock if clock is not None else UtcTime()
         self._lock = threading.RLock()
@@ -49,17 +58,14 @@ class ConsensusManager:
         with self._lock:
             raft = self._raft
             return RaftState(
-                node_id=raft.node_id,
-                role=raft.role,
+                node_id=raft.member_id,
+                role=_ROLES[raft.role],
                 term=raft.term,
-                voted_for=raft.voted_for,
-                commit_index=raft.commit_index,
-                last_applied=raft.last_applied,
-                log=[
-                    {"term": entry.term, "index": index, **deepcopy(entry.data)}
-                    for index, entry in enumerate(raft.log, start=1)
-                ],
-                votes_received=set(raft.votes),
+                voted_for=raft.vote or None,
+                commit_index=raft.log.committed,
+                last_applied=raft.log.applied,
+                log=[{"term": entry.term, "index": entry.index, **deepcopy(entry.data)} for entry in raft.log.entries],
+                votes_received={member for member, granted in raft.tracker.votes.items() if granted},
                 election_timeout=ELECTION_TIMEOUT_S,
                 last_heartbeat_time=from_ns(self._heartbeat_ns),
             )
@@ -76,7 +82,7 @@ class ConsensusManager:
         return appended
 
     def send_heartbeats(self) -> None:
-        """If this member leads, send each follower what it lacks, or that the leader lives."""
+        """If this member leads, tell each follower that it lives; those that lack entries get them on answering."""
         self._do(self._raft.heartbeat)
 
     def conduct_election(self) -> None:
@@ -104,7 +110,7 @@ class ConsensusManager:
 
     def _step(self, message: Message) -> None:
         self._raft.step(message)
-        if message.kind == "append" and message.source == self._raft.leader:
+        if message.kind in ("append", "heartbeat") and message.source == self._raft.leader:
             self._heartbeat_ns = self._clock.now()
 
     def _do(self, event: Callable[[], None]) -> None:
@@ -114,10 +120,13 @@ class ConsensusManager:
 
     def _carry_out(self) -> None:
         # The log is kept in memory, so a message never says more than is kept.
+        messages: list[Message] = []
         with self._lock:
-            messages = self._raft.ready().messages
-            self._raft.advance()
-            if self._raft.role is ConsensusRole.LEADER:
+            while self._raft.has_ready:
+                ready = self._raft.ready()
+                messages += [*ready.messages, *ready.replies]
+                self._raft.advance(ready)
+            if self._raft.role == "leader":
                 self._heartbeat_ns = self._clock.now()
         if self._send is not None:
             for message in messages:

@@ -62,6 +62,7 @@ class KubeScheduler:
         "A node's verdict counts for the plug-in that refused it first, and for none where it was feasible; a score "
         "for the plug-in that gave it, on each feasible node."
     )
+    verdicts = False
     facts: Mapping[str, tuple[str, ...]] = {
         "node verdicts": ("verdicts",),
         "scores": (*_SCORE_PARTS.values(), "totals"),

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Each is loaded when it is asked for.
-_SUITES: Final = {"kube-scheduler": "k8slab.experiments.conform_kube_scheduler:KubeScheduler"}
+_SUITES: Final = {
+    "kube-scheduler": "k8slab.experiments.conform_kube_scheduler:KubeScheduler",
+    "raft": "k8slab.experiments.conform_raft:RaftSuite",
+}
 _SUFFIXES: Final = (".jsonl.gz", ".jsonl", ".json.gz", ".json")
 _LONGEST: Final = 200  # characters of a value in a message
 
@@ -51,7 +54,8 @@ class Case:
 class Difference:
     """One thing that was computed otherwise than recorded.
 
-    node, plugin : whose it is, "" where that means nothing
+    expected, got : "" both where `where` says it all
+    node, plugin  : whose it is, "" where that means nothing
     """
 
     where: str
@@ -62,6 +66,8 @@ class Difference:
 
     def __str__(self) -> str:
         place = ", ".join(filter(None, (self.node and f"node {self.node}", self.plugin, self.where)))
+        if not self.expected and not self.got:
+            return _clipped(place)
         return f"{place}: expected {_clipped(self.expected)}, got {_clipped(self.got)}"
 
 
@@ -77,7 +83,7 @@ class Outcome:
     """
 
     passed: bool
-    actual: Mapping[str, Any]
+    actual: Any
     differences: tuple[Difference, ...] = ()
     compared: Mapping[tuple[str, str], int] = field(default_factory=dict)
     equal: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -93,6 +99,7 @@ class Suite(Protocol):
     rule     : when one passes, in a sentence or two
     counting : what was counted for whom, likewise
     facts    : what the report tells by number: label -> the kinds of `Outcome.compared` that it adds up
+    verdicts : whether what is written of each case says if it passed: not everything in it had to be equal
     """
 
     name: str
@@ -101,6 +108,7 @@ class Suite(Protocol):
     rule: str
     counting: str
     facts: Mapping[str, tuple[str, ...]]
+    verdicts: bool
 
     def cases(self, paths: Iterable[Path]) -> Iterator[Case]:
         """The cases of these files, in order. Raises InputError for what is no case, with file and line."""

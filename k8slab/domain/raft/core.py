@@ -1,280 +1,446 @@
-"""Raft, elections and log replication: tick, step, propose in; ready out; advance when done.
+"""Raft as a pure state machine: tick, step, propose in; ready out; advance when done.
 
-After Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm" (2014),
-figure 2. No snapshots, no changes of membership. It owns no socket, file or clock; its only
-dice, the election timeout, are a function of seed, member and term.
+After Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm" (2014), and
+Ongaro's thesis (2014); where they leave a choice, as etcd's Raft chooses. A member owns no
+socket, file or clock; its only dice, the election timeout, are a function of seed and name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
-from zlib import crc32
 
-from k8slab.domain.models import ConsensusRole
+from k8slab.domain.raft import election, replication
+from k8slab.domain.raft.config import RaftConfig
+from k8slab.domain.raft.errors import EntryTooLarge
+from k8slab.domain.raft.follower import CANDIDATE, FOLLOWER, Handler
+from k8slab.domain.raft.leader import LEADER
+from k8slab.domain.raft.log import Log
+from k8slab.domain.raft.membership import Change, Membership, MembershipChange, Transition
+from k8slab.domain.raft.messages import (
+    NOBODY,
+    RESPONSES,
+    Entry,
+    HardState,
+    Message,
+    ReadState,
+    Ready,
+    Snapshot,
+    StoreToken,
+)
+from k8slab.domain.raft.progress import NO_LIMIT
+from k8slab.domain.raft.quorum import MemberId
+from k8slab.domain.raft.reads import PendingReads
+from k8slab.domain.raft.timeouts import ElectionTimeouts
+from k8slab.domain.raft.tracker import Tracker
+from k8slab.errors import InputError, StateConflict
 
-Kind = Literal["vote", "vote_reply", "append", "append_reply"]
-NOBODY: Final = None
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry of the log. Indices count from 1."""
-
-    term: int
-    data: Any
-
-
-@dataclass(frozen=True)
-class Message:
-    """What members say to one another.
-
-    vote, append               : index and log_term of the entry before `entries`, or of the candidate's last
-    vote_reply, append_reply   : granted; index is the last entry that the follower has in common, or may have
-    commit                     : the leader's commit index
-    """
-
-    kind: Kind
-    source: str
-    target: str
-    term: int
-    index: int = 0
-    log_term: int = 0
-    entries: tuple[Entry, ...] = ()
-    commit: int = 0
-    granted: bool = False
-
-
-@dataclass(frozen=True)
-class Ready:
-    """What is to be done before the core goes on: keep term, vote and log, then send, then apply.
-
-    log_from : index of the first log entry that changed since the last advance(), 0 for none
-    """
-
-    term: int
-    voted_for: str | None
-    log_from: int
-    messages: tuple[Message, ...]
-    committed: tuple[Entry, ...]
+Role = Literal["follower", "pre_candidate", "candidate", "leader"]
+_HANDLERS: Final[Mapping[Role, Mapping[str, Handler]]] = {
+    "follower": FOLLOWER,
+    "pre_candidate": CANDIDATE,
+    "candidate": CANDIDATE,
+    "leader": LEADER,
+}
+_LEAVE_JOINT: Final = MembershipChange(())
 
 
 class Raft:
-    """One member's view of the election and the log.
+    """One member's view of elections and the log.
 
     A member alone is its own majority and leads as soon as it stands for election; one
     of several leads only with the votes of most of them.
 
+    members    : names of the first voters, or a Membership; none for a member that waits to be added
+    log        : what it has stored; given back by whoever stores it when the member starts again
+    hard_state : the term, vote and commit index that it has stored
+
     >>> alone = Raft("a", ["a"])
     >>> alone.propose("x")
     False
-    >>> alone.campaign(); alone.propose("x")
+    >>> alone.campaign()
+    >>> alone.advance(alone.ready())  # its vote is stored: it leads
+    >>> alone.propose("x")
     True
+    >>> alone.advance(alone.ready())
     >>> alone.ready().committed
-    (Entry(term=1, data='x'),)
+    (Entry(index=1, term=1, data=None), Entry(index=2, term=1, data='x'))
     """
 
     def __init__(
         self,
-        node_id: str,
-        members: Iterable[str],
+        member_id: MemberId,
+        members: Iterable[MemberId] | Membership = (),
         *,
-        election_ticks: int = 10,
-        heartbeat_ticks: int = 1,
-        seed: int = 0,
+        config: RaftConfig | None = None,
+        log: Log | None = None,
+        hard_state: HardState | None = None,
     ) -> None:
-        self.node_id = node_id
-        self.peers = tuple(sorted(set(members) - {node_id}))
-        self.role = ConsensusRole.FOLLOWER
+        if not member_id:
+            raise InputError("a member needs a name")
+        self.member_id = member_id
+        self.config = config if config is not None else RaftConfig()
+        self.log = log if log is not None else self._empty_log()
+        self.role: Role = "follower"
         self.term = 0
-        self.voted_for: str | None = NOBODY
-        self.leader: str | None = NOBODY
-        self.votes: set[str] = set()
-        self.log: list[Entry] = []
-        self.commit_index = 0
-        self.last_applied = 0
-        self._election_ticks = election_ticks
-        self._heartbeat_ticks = heartbeat_ticks
-        self._seed = seed
-        self._elapsed = 0
-        self._next: dict[str, int] = {}
-        self._match: dict[str, int] = {}
-        self._outbox: list[Message] = []
-        self._log_from = 0
+        self.vote: MemberId = NOBODY
+        self.leader: MemberId = NOBODY
+        self.transferee: MemberId = NOBODY
+        self.tracker = Tracker(self.config)
+        self.pending_change_index = 0
+        self.uncommitted_bytes = 0
+        self.election_elapsed = 0
+        self.heartbeat_elapsed = 0
+        self.election_timeout = 0
+        self.reads = PendingReads()
+        self.early_reads: list[Message] = []
+        self.read_states: list[ReadState] = []
+        self.messages: list[Message] = []
+        self.replies: list[Message] = []
+        self._timeouts = ElectionTimeouts(self.config.seed, member_id)
+        self._outstanding: Ready | None = None
+        membership = members if isinstance(members, Membership) else Membership.of(members)
+        self.tracker.change(membership, (), self.log.last_index)
+        self._load(hard_state if hard_state is not None else HardState())
+        self.become_follower(self.term, NOBODY)
+        self._kept = self.hard_state
+
+    def _empty_log(self) -> Log:
+        return Log(max_applying_bytes=self.config.max_applying_bytes, payload_bytes=self.config.payload_bytes)
+
+    def _load(self, state: HardState) -> None:
+        self.term, self.vote = state.term, state.vote
+        self.log.commit_to(state.commit)
 
     # -- in ------------------------------------------------------------------
 
     def tick(self) -> None:
         """Let one unit of time pass: a leader sends heartbeats, the others may lose patience."""
-        self._elapsed += 1
-        if self.role is ConsensusRole.LEADER:
-            if self._elapsed >= self._heartbeat_ticks:
-                self.heartbeat()
-        elif self._elapsed >= self._timeout():
+        self.election_elapsed += 1
+        if self.role == "leader":
+            self._tick_leader()
+        elif self.is_promotable and self.election_elapsed >= self.election_timeout:
+            self.election_elapsed = 0
             self.campaign()
 
+    def _tick_leader(self) -> None:
+        self.heartbeat_elapsed += 1
+        if self.election_elapsed >= self.config.election_ticks:
+            self.election_elapsed = 0
+            if self.config.check_quorum:
+                self.check_quorum()
+            if self.role == "leader":
+                self.transferee = NOBODY  # it did not take over in time
+        if self.role == "leader" and self.heartbeat_elapsed >= self.config.heartbeat_ticks:
+            self.heartbeat()
+
+    def step(self, message: Message) -> bool:
+        """Take a message from another member.
+
+        False if it was refused: a proposal that can't be appended or passed on, or an answer
+        of somebody who is no member. Whether an accepted proposal is committed is told by
+        ready() alone.
+        """
+        kind = message.kind
+        if kind in RESPONSES and message.source not in self.tracker.progress:
+            return False
+        if message.term and not self._minds(message):
+            return True
+        if kind in ("vote", "pre_vote"):
+            election.answer_vote(self, message)
+            return True
+        handler = _HANDLERS[self.role].get(kind)
+        return handler is None or handler(self, message) is not False
+
+    def propose(self, *data: Any) -> bool:
+        """Propose entries: append and replicate them, or pass them on to the leader. False if neither is possible.
+
+        True is no promise: the leader may lose its office first. Decided is what ready() says is committed.
+        """
+        size, limit = self.config.payload_bytes, self.config.max_entry_bytes
+        if limit < NO_LIMIT and any(size(one) > limit for one in data):
+            largest = max(size(one) for one in data)
+            raise EntryTooLarge(f"cannot propose an entry of {largest:,} bytes: at most {limit:,} are allowed")
+        return self.step(Message("propose", self.member_id, entries=tuple(Entry(0, 0, one) for one in data)))
+
+    def propose_change(self, changes: Iterable[Change], transition: Transition = "auto") -> bool:
+        """Propose a change of membership; a leader that can't make it now appends an empty entry instead."""
+        return self.propose(MembershipChange(tuple(changes), transition))
+
     def campaign(self) -> None:
-        """Stand for election in a new term. A leader has nothing to win."""
-        if self.role is ConsensusRole.LEADER:
-            return
-        self._become_candidate()
-        for peer in self.peers:
-            self._send("vote", peer, index=len(self.log), log_term=self._term_at(len(self.log)))
+        """Stand for election now. A leader has nothing to win, a learner may not."""
+        election.stand(self, "pre_vote" if self.config.pre_vote else "vote")
 
     def heartbeat(self) -> None:
-        """Send every follower what it lacks, or nothing but that the leader lives."""
-        if self.role is ConsensusRole.LEADER:
-            self._elapsed = 0
-            for peer in self.peers:
-                self._send_entries(peer)
+        """A leader tells the others that it lives; anybody else does nothing."""
+        if self.role == "leader":
+            self.heartbeat_elapsed = 0
+            replication.broadcast_heartbeat(self, self.reads.last)
 
-    def propose(self, data: Any) -> bool:
-        """Append to the log and start to replicate; False unless this member leads."""
-        if self.role is not ConsensusRole.LEADER:
-            return False
-        self._append(len(self.log), (Entry(self.term, data),))
-        self._commit_what_most_have()
-        self.heartbeat()
-        return True
+    def check_quorum(self) -> None:
+        """A leader that has not heard a majority since the last check steps down (thesis §6.2)."""
+        if self.role != "leader":
+            return
+        if not self.tracker.quorum_active(self.member_id):
+            self.become_follower(self.term, NOBODY)
+        self.tracker.forget_activity(self.member_id)
 
-    def step(self, message: Message) -> None:
-        """Take a message from another member."""
-        if message.term > self.term:
-            self._become_follower(message.term)
-        if message.kind == "vote":
-            self._answer_vote(message)
-        elif message.kind == "append":
-            self._answer_append(message)
-        elif message.term == self.term and message.kind == "vote_reply":
-            self._count_vote(message)
-        elif message.term == self.term and message.kind == "append_reply":
-            self._note_progress(message)
+    def read(self, context: Any) -> bool:
+        """Ask for the index that a read must wait for; a ready() gives it, with `context`.
+
+        False if no leader is known. A read may get lost with its leader: ask again.
+        """
+        return self.step(Message("read_index", self.member_id, context=context))
+
+    def transfer_leadership(self, target: MemberId) -> bool:
+        """Let `target` lead; a follower passes this on. False if no leader or no such member is known."""
+        return self.step(Message("transfer_leader", target))
+
+    def forget_leader(self) -> None:
+        """A follower trusts its leader no more, and may vote for another. Not with lease reads."""
+        if self.role == "follower" and not self.config.lease_reads:
+            self.leader = NOBODY
+
+    def report_unreachable(self, member: MemberId) -> None:
+        """A message to `member` was lost: a leader sends one at a time until it answers."""
+        progress = self.tracker.progress.get(member)
+        if self.role == "leader" and progress is not None and progress.state == "replicate":
+            progress.become_probe()
+
+    def report_snapshot(self, member: MemberId, *, failed: bool) -> None:
+        """The snapshot sent to `member` has arrived or failed: a leader goes on from there."""
+        progress = self.tracker.progress.get(member)
+        if self.role != "leader" or progress is None or progress.state != "snapshot":
+            return
+        if failed:
+            progress.pending_snapshot = 0
+        progress.become_probe()
+        # It needs a moment to install it: wait for its next answer.
+        progress.flow_paused = True
+
+    def apply_change(self, change: MembershipChange) -> Membership:
+        """Make a committed change of membership, when its entry is applied; the membership then."""
+        membership, fresh = self.tracker.membership.after(change)
+        self.tracker.change(membership, fresh, self.log.last_index)
+        self._adopt(membership)
+        return membership
+
+    def offer_snapshot(self, snapshot: Snapshot) -> None:
+        """The state machine's newest snapshot, to be sent to followers that lag behind the log."""
+        self.log.offer(snapshot)
+
+    def compact(self, index: int) -> None:
+        """Forget entries up to `index`, for which an offered snapshot stands."""
+        self.log.compact(index)
 
     # -- out -----------------------------------------------------------------
 
-    def ready(self) -> Ready:
-        """What is to be kept, sent and applied now."""
-        committed = tuple(self.log[self.last_applied : self.commit_index])
-        return Ready(self.term, self.voted_for, self._log_from, tuple(self._outbox), committed)
+    @property
+    def hard_state(self) -> HardState:
+        return HardState(self.term, self.vote, self.log.committed)
 
-    def advance(self) -> None:
+    @property
+    def has_ready(self) -> bool:
+        """Whether ready() would say anything."""
+        log = self.log
+        return bool(
+            self.messages
+            or self.replies
+            or self.read_states
+            or log.storing < log.last_index
+            or log.snapshot_to_store is not None
+            or self.hard_state != self._kept
+            or log.to_apply(unstable=self._applies_unstable)
+        )
+
+    def ready(self) -> Ready:
+        """Hand out what is to be done now; each thing once.
+
+        Must be followed by advance() before it is asked again, unless async_storage is set.
+        """
+        if self._outstanding is not None:
+            raise StateConflict("ready() was asked again before advance() said that it was done")
+        log, state = self.log, self.hard_state
+        entries, snapshot = log.unstored, log.snapshot_to_store
+        committed = log.to_apply(unstable=self._applies_unstable)
+        ready = Ready(
+            hard_state=state if state != self._kept else None,
+            must_sync=bool(entries) or snapshot is not None or state[:2] != self._kept[:2],
+            snapshot=snapshot,
+            entries=entries,
+            messages=tuple(self.messages),
+            replies=tuple(reply for reply in self.replies if reply.target != self.member_id),
+            committed=committed,
+            reads=tuple(self.read_states),
+            own=tuple(reply for reply in self.replies if reply.target == self.member_id),
+            token=self._token(snapshot),
+        )
+        self._hand_out(ready, state)
+        return ready
+
+    def advance(self, ready: Ready) -> None:
         """All that ready() said has been done."""
-        self._outbox.clear()
-        self._log_from = 0
-        self.last_applied = self.commit_index
+        self._outstanding = None
+        self.stored(ready)
+        self.applied(ready)
+
+    def stored(self, ready: Ready) -> None:
+        """What ready() said to keep is durable, so this member's own votes and entries count."""
+        for message in ready.own:
+            self.step(message)
+        token = ready.token
+        # Said in an earlier term, it could mean entries that were replaced and came back since.
+        if token.index and token.term == self.term:
+            self.log.stored_to(token.index, token.log_term)
+        if token.snapshot:
+            self.log.stored_snapshot(token.snapshot)
+
+    def applied(self, ready: Ready) -> None:
+        """What ready() said is committed has been applied."""
+        if ready.committed:
+            self.log.applied_entries(ready.committed)
+            replication.release(self, ready.committed)
+        if (
+            self.role == "leader"
+            and self.tracker.membership.auto_leave
+            and self.log.applied >= self.pending_change_index
+        ):
+            self.propose(_LEAVE_JOINT)
+
+    @property
+    def _applies_unstable(self) -> bool:
+        # In one ready() the driver stores before it applies, so a committed entry need not be stored yet.
+        return not self.config.async_storage
+
+    def _token(self, snapshot: Snapshot | None) -> StoreToken:
+        log = self.log
+        if log.stable < log.last_index:
+            return StoreToken(self.term, log.last_index, log.last_term, snapshot.index if snapshot else 0)
+        return StoreToken(self.term, 0, 0, snapshot.index if snapshot else 0)
+
+    def _hand_out(self, ready: Ready, state: HardState) -> None:
+        self.messages = []
+        self.replies = []
+        self.read_states = []
+        self._kept = state
+        self.log.start_storing()
+        if ready.committed:
+            self.log.start_applying(ready.committed, unstable=self._applies_unstable)
+        if not self.config.async_storage:
+            self._outstanding = ready
 
     # -- roles (Raft §5.1, §5.2) -----------------------------------------------
 
-    def _become_follower(self, term: int) -> None:
-        self.role = ConsensusRole.FOLLOWER
-        if term > self.term:
-            self.term, self.voted_for = term, NOBODY
+    def become_follower(self, term: int, leader: MemberId) -> None:
+        self._reset(term)
+        self.tracker.votes.clear()
+        self.role = "follower"
+        self.leader = leader
+
+    def become_pre_candidate(self) -> None:
+        """Ask for votes without a new term: neither term nor vote changes (thesis §9.6)."""
+        assert self.role != "leader", f"leader {self.member_id} of term {self.term} can't be a candidate"
+        self.role = "pre_candidate"
         self.leader = NOBODY
-        self.votes = set()
+        self.tracker.votes.clear()
 
-    def _become_candidate(self) -> None:
-        self.role = ConsensusRole.CANDIDATE
-        self.term += 1
-        self.voted_for = self.node_id
+    def become_candidate(self) -> None:
+        assert self.role != "leader", f"leader {self.member_id} of term {self.term} can't be a candidate"
+        self._reset(self.term + 1)
+        self.tracker.votes.clear()
+        self.role = "candidate"
+        self.vote = self.member_id
+
+    def become_leader(self) -> None:
+        assert self.role != "follower", f"follower {self.member_id} of term {self.term} was not elected"
+        self._reset(self.term)
+        self.role = "leader"
+        self.leader = self.member_id
+        own = self.tracker.progress[self.member_id]
+        own.become_replicate()
+        own.recent_active = True
+        # A change in the log may not be applied yet: wait for all of it before another (Raft §6).
+        self.pending_change_index = self.log.last_index
+        if self.config.election_entry:
+            replication.append_own(self, (Entry(0, 0),))
+
+    def _reset(self, term: int) -> None:
+        if term != self.term:
+            self.term, self.vote = term, NOBODY
         self.leader = NOBODY
-        self.votes = {self.node_id}
-        self._elapsed = 0
-        self._lead_if_elected()
+        self.election_elapsed = 0
+        self.heartbeat_elapsed = 0
+        self.election_timeout = self._timeouts.draw(self.config.election_ticks)
+        self.transferee = NOBODY
+        self.tracker.reset(self.member_id, self.log.last_index)
+        self.pending_change_index = 0
+        self.uncommitted_bytes = 0
+        self.reads = PendingReads()
 
-    def _become_leader(self) -> None:
-        self.role = ConsensusRole.LEADER
-        self.leader = self.node_id
-        self._next = dict.fromkeys(self.peers, len(self.log) + 1)
-        self._match = dict.fromkeys(self.peers, 0)
-        self.heartbeat()
+    # -- terms (Raft §5.1) -------------------------------------------------------
 
-    def _lead_if_elected(self) -> None:
-        if self.role is ConsensusRole.CANDIDATE and len(self.votes) >= self._majority():
-            self._become_leader()
-
-    # -- votes (§5.2, §5.4.1) --------------------------------------------------
-
-    def _answer_vote(self, message: Message) -> None:
-        last = len(self.log)
-        up_to_date = (message.log_term, message.index) >= (self._term_at(last), last)
-        free = self.voted_for in (NOBODY, message.source)
-        granted = message.term == self.term and free and up_to_date
-        if granted:
-            self.voted_for = message.source
-            self._elapsed = 0
-        self._send("vote_reply", message.source, granted=granted)
-
-    def _count_vote(self, message: Message) -> None:
-        if message.granted and self.role is ConsensusRole.CANDIDATE:
-            self.votes.add(message.source)
-            self._lead_if_elected()
-
-    # -- the log (§5.3, §5.4.2) --------------------------------------------------
-
-    def _answer_append(self, message: Message) -> None:
+    def _minds(self, message: Message) -> bool:
+        """Compare terms first; whether the message is worth a look then."""
+        if message.term > self.term:
+            return self._meet_newer_term(message)
         if message.term < self.term:
-            self._send("append_reply", message.source)
-            return
-        self._become_follower(message.term)
-        self.leader = message.source
-        self._elapsed = 0
-        if message.index > len(self.log) or self._term_at(message.index) != message.log_term:
-            # Where the leader should try next: no further than what is here.
-            self._send("append_reply", message.source, index=min(len(self.log), message.index - 1))
-            return
-        self._append(message.index, message.entries)
-        last = message.index + len(message.entries)
-        self.commit_index = max(self.commit_index, min(message.commit, last))
-        self._send("append_reply", message.source, index=last, granted=True)
+            self._answer_older_term(message)
+            return False
+        return True
 
-    def _append(self, after: int, entries: tuple[Entry, ...]) -> None:
-        """Put entries behind index `after`; only an entry that contradicts cuts the log."""
-        for index, entry in enumerate(entries, start=after + 1):
-            if self._term_at(index) == entry.term and index <= len(self.log):
-                continue
-            assert index > self.commit_index, f"entry {index} would be cut, but {self.commit_index} are committed"
-            self.log[index - 1 :] = [entry]
-            self._log_from = min(self._log_from or index, index)
+    def _meet_newer_term(self, message: Message) -> bool:
+        kind = message.kind
+        if kind in ("vote", "pre_vote") and election.ignores_candidate(self, message):
+            return False
+        # A pre-vote asks about a term that may never come; its granted answer repeats that term.
+        if kind == "pre_vote" or (kind == "pre_vote_resp" and not message.reject):
+            return True
+        leads = kind in ("append", "heartbeat", "snapshot")
+        self.become_follower(message.term, message.source if leads else NOBODY)
+        return True
 
-    def _note_progress(self, message: Message) -> None:
-        if self.role is not ConsensusRole.LEADER:
-            return
-        peer = message.source
-        if message.granted:
-            self._match[peer] = max(self._match[peer], message.index)
-            self._next[peer] = self._match[peer] + 1
-            self._commit_what_most_have()
-        else:
-            # An old refusal must not take back what was matched since.
-            self._next[peer] = max(self._match[peer], message.index) + 1
-            self._send_entries(peer)
+    def _answer_older_term(self, message: Message) -> None:
+        """Mostly silence. But a leader of old must learn the new term from somebody.
 
-    def _commit_what_most_have(self) -> None:
-        have = sorted([len(self.log), *self._match.values()], reverse=True)[self._majority() - 1]
-        # §5.4.2: entries of earlier terms are committed only along with one of this term.
-        if have > self.commit_index and self._term_at(have) == self.term:
-            self.commit_index = have
+        With pre-vote or check_quorum a member that was cut off has a term of its own and can't make
+        itself heard by candidacy; its answer to the leader's message frees it (thesis §9.6).
+        """
+        if message.kind in ("append", "heartbeat") and (self.config.check_quorum or self.config.pre_vote):
+            self.reply(Message("append_resp", self.member_id, message.source, self.term))
+        elif message.kind == "pre_vote":
+            self.reply(Message("pre_vote_resp", self.member_id, message.source, self.term, reject=True))
 
     # -- helpers -----------------------------------------------------------------
 
-    def _majority(self) -> int:
-        return (len(self.peers) + 1) // 2 + 1
+    @property
+    def is_promotable(self) -> bool:
+        """Whether this member may lead: it is a voter, and its log is whole."""
+        progress = self.tracker.progress.get(self.member_id)
+        return progress is not None and not progress.is_learner and self.log.received is None
 
-    def _term_at(self, index: int) -> int:
-        return self.log[index - 1].term if 1 <= index <= len(self.log) else 0
+    @property
+    def peers(self) -> tuple[MemberId, ...]:
+        """The other members, by name."""
+        return tuple(member for member in self.tracker.progress if member != self.member_id)
 
-    def _timeout(self) -> int:
-        """Ticks of patience: election_ticks to twice that, other in each term (§5.2)."""
-        draw = crc32(f"{self._seed}/{self.node_id}/{self.term}".encode())
-        return self._election_ticks + draw % self._election_ticks
+    def reply(self, message: Message) -> None:
+        """Send what claims that something is kept, once it is."""
+        self.replies.append(message)
 
-    def _send_entries(self, peer: str) -> None:
-        before = self._next[peer] - 1
-        entries = tuple(self.log[before:])
-        self._send(
-            "append", peer, index=before, log_term=self._term_at(before), entries=entries, commit=self.commit_index
-        )
-
-    def _send(self, kind: Kind, target: str, **content: Any) -> None:
-        self._outbox.append(Message(kind, self.node_id, target, self.term, **content))
+    def _adopt(self, membership: Membership) -> None:
+        """Act on a membership that has just come into force."""
+        if self.role != "leader":
+            return
+        own = self.tracker.progress.get(self.member_id)
+        if own is None or own.is_learner:
+            if self.config.step_down_on_removal:
+                self.become_follower(self.term, NOBODY)
+            return
+        if replication.maybe_commit(self):
+            # A smaller majority may have what the larger had not.
+            replication.broadcast_append(self)
+        else:
+            for member in self.peers:
+                replication.send_append(self, member, even_empty=False)
+        if self.transferee not in membership.all_voters:
+            self.transferee = NOBODY

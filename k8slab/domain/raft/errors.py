@@ -1,0 +1,32 @@
+"""Raft's errors: what a caller asked in vain, and what must stop a member.
+
+InputError
+├── MembershipError    a change of membership that its present state forbids
+└── EntryTooLarge      a proposal larger than the configuration allows
+StateConflict
+└── LogConflict        the log would contradict what is committed: this member must stop
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from k8slab.errors import InputError, StateConflict
+
+Reason = Literal["already_joint", "bad_input", "empty_voters", "in_joint", "no_voters", "not_joint", "not_simple"]
+
+
+class MembershipError(InputError):
+    """A change of membership that can't be made; `reason` is a word for programs."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
+
+class EntryTooLarge(InputError):
+    """A proposal that is larger than an entry may be."""
+
+
+class LogConflict(StateConflict):
+    """A message or a store contradicts entries that are committed; going on could answer wrongly."""

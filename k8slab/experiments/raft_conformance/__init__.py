@@ -1,0 +1,1 @@
+"""Judging the Raft core by cases recorded from a reference implementation."""

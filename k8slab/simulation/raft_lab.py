@@ -1,0 +1,214 @@
+"""A laboratory for Raft: a cluster under faults in virtual time, watched at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from k8slab.domain.raft import RaftConfig
+from k8slab.domain.raft.errors import LogConflict
+from k8slab.simulation.linearizability import Operation, Verdict, check_linearizable
+from k8slab.simulation.raft_faults import (
+    MS,
+    SECOND,
+    Action,
+    ClockModel,
+    DiskModel,
+    NetworkModel,
+    Request,
+    Restart,
+    Schedule,
+    random_schedule,
+    random_switches,
+)
+from k8slab.simulation.raft_invariants import InvariantBroken
+from k8slab.simulation.raft_world import Record, World
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Long enough for several elections with the slowest of clocks and the worst of luck.
+_CALM_NS: Final = 30 * SECOND
+_STEP_NS: Final = 250 * MS
+_LAST_CLIENT: Final = 1_000_000
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule that was broken, and when.
+
+    rule : an invariant's name; `linearizability`; `liveness` when calm brought no leader or no commit; or
+           `refusal` when a member's own checks stopped it
+    """
+
+    rule: str
+    text: str
+    at_ns: int
+
+
+@dataclass(frozen=True, eq=False)
+class LabRun:
+    """What came of one schedule."""
+
+    schedule: Schedule
+    config: RaftConfig
+    violation: Violation | None
+    record: Record
+    history: tuple[Operation, ...]
+    ended_ns: int
+
+    @property
+    def linearizable(self) -> Verdict:
+        """Whether what clients were answered could have happened one request at a time."""
+        return check_linearizable(self.history)
+
+    def elections(self) -> pd.DataFrame:
+        """One row each time a member took or lost a role: at_ns, member, role, term."""
+        return _frame(self.record.roles, ("at_ns", "member", "role", "term"))
+
+    def messages(self) -> pd.DataFrame:
+        """One row a message: sent_ns, arrived_ns (-1 if lost), source, target, kind, term."""
+        return _frame(self.record.messages, ("sent_ns", "arrived_ns", "source", "target", "kind", "term"))
+
+    def commits(self) -> pd.DataFrame:
+        """One row each time a member applied an entry: at_ns, member, index, term."""
+        return _frame(self.record.commits, ("at_ns", "member", "index", "term"))
+
+    def operations(self) -> pd.DataFrame:
+        """One row a client's request: client, kind, key, argument, answer, invoked, returned."""
+        return _frame(list(self.history), Operation._fields)
+
+    def availability(self) -> float:
+        """The share of the time in which some member that was up led."""
+        led, leaders, since = 0, set[str](), 0
+        for change in self.record.roles:
+            if leaders:
+                led += change.at_ns - since
+            since = change.at_ns
+            (leaders.add if change.role == "leader" else leaders.discard)(change.member)
+        if leaders:
+            led += self.ended_ns - since
+        return led / self.ended_ns if self.ended_ns else 0.0
+
+    def commit_latency_ns(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """From request to answer, of those that were answered and wrote."""
+        times = [op.returned - op.invoked for op in self.history if op.returned is not None and op.kind != "get"]
+        return np.array(times, dtype=np.int64)
+
+
+def _frame(rows: list[Any], columns: tuple[str, ...]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+class RaftLab:
+    """A Raft cluster to be played with: as many members as asked for, or named ones.
+
+    config   : the core's switches; by default with pre-vote and check_quorum, and a removed leader steps down
+    network, disk, clocks : conditions of the schedules that `run` makes up
+    sessions : clients' requests are done once although they are repeated
+
+    >>> run = RaftLab(members=3, seed=1).run()
+    >>> run.violation is None, bool(run.linearizable)
+    (True, True)
+    """
+
+    def __init__(
+        self,
+        members: int | tuple[str, ...] = 3,
+        seed: int = 0,
+        *,
+        config: RaftConfig | None = None,
+        network: NetworkModel | None = None,
+        disk: DiskModel | None = None,
+        clocks: ClockModel | None = None,
+        sessions: bool = True,
+    ) -> None:
+        names = tuple(f"n{number}" for number in range(1, members + 1)) if isinstance(members, int) else members
+        self.config = config if config is not None else DEFAULT
+        self.sessions = sessions
+        self.schedule = Schedule(
+            names, seed, network or NetworkModel(), disk or DiskModel(), clocks or ClockModel(), faults_until_ns=0
+        )
+
+    def run(self, *actions: Action, until_ns: int = 4 * SECOND) -> LabRun:
+        """Play actions under this lab's conditions, then let it be calm: it must elect and commit."""
+        ordered = tuple(sorted(actions, key=lambda action: action.at_ns))
+        return self.play(replace(self.schedule, actions=ordered, faults_until_ns=until_ns))
+
+    def play(self, schedule: Schedule) -> LabRun:
+        """Play a schedule to its end or to the first rule that is broken."""
+        return play(schedule, self.config, sessions=self.sessions)
+
+    def search(self, seeds: range, *, churn: bool = True, any_switches: bool = True) -> Iterator[LabRun]:
+        """Play the random schedules of many seeds, with any safe switches or with this lab's."""
+        for seed in seeds:
+            config = random_switches(seed) if any_switches else self.config
+            yield play(random_schedule(seed, churn=churn), config, sessions=self.sessions)
+
+    def shrink(self, run: LabRun) -> LabRun:
+        """A run with as few actions as one finds that break the same rule."""
+        return shrink(run, lambda schedule: play(schedule, run.config, sessions=self.sessions))
+
+
+DEFAULT: Final = RaftConfig(pre_vote=True, check_quorum=True, step_down_on_removal=True)
+
+
+def play(schedule: Schedule, config: RaftConfig = DEFAULT, *, sessions: bool = True) -> LabRun:
+    """Play a schedule; a run is a function of schedule and configuration."""
+    world = World(schedule, config, sessions=sessions)
+    violation = None
+    try:
+        world.run_until(schedule.faults_until_ns)
+        violation = _calm_down(world)
+    except InvariantBroken as broken:
+        violation = Violation(broken.rule, str(broken), world.now)
+    except (LogConflict, AssertionError) as refused:
+        violation = Violation("refusal", str(refused), world.now)
+    history = (*world.history, *world.open_operations())
+    if violation is None and not check_linearizable(history):
+        violation = Violation("linearizability", "no order of the requests explains their answers", world.now)
+    return LabRun(schedule, config, violation, world.record, history, world.now)
+
+
+def _calm_down(world: World) -> Violation | None:
+    """Let nothing go wrong any more: there must be a leader and a request must be done in time."""
+    world.network = NetworkModel((1 * MS, 2 * MS))
+    for member in world.members.values():
+        member.slow = 1
+        world.act(Restart(world.now, member.name))
+    world.heal()
+    ends = world.now + _CALM_NS
+    while world.now < ends:
+        # Written again and again: a leader without an entry of its own term can't answer reads.
+        world.act(Request(world.now, _LAST_CLIENT, "put", "last", 1))
+        world.run_until(world.now + _STEP_NS)
+        if all(client.current is None for client in world.clients.values()):
+            return None
+    leader = world.leader
+    text = f"{leader} leads but commits nothing" if leader else "nobody leads"
+    return Violation("liveness", f"{text} after {_CALM_NS // SECOND} s of calm", world.now)
+
+
+def shrink(run: LabRun, replay: Callable[[Schedule], LabRun]) -> LabRun:
+    """Leave out actions, many at once and then one by one, as long as the same rule is broken."""
+    assert run.violation is not None, "a run that broke no rule can't be shrunk"
+    rule = run.violation.rule
+    chunk = max(1, len(run.schedule.actions) // 2)
+    while True:
+        start = 0
+        while start < len(run.schedule.actions):
+            actions = run.schedule.actions
+            fewer = replace(run.schedule, actions=actions[:start] + actions[start + chunk :])
+            again = replay(fewer)
+            if again.violation is not None and again.violation.rule == rule:
+                run = again
+            else:
+                start += chunk
+        if chunk == 1:
+            return run
+        chunk //= 2
