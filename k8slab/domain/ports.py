@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,10 @@ from k8slab.domain.models import (
     ScalingDirection,
     SelfHealingEvent,
 )
-from k8slab.domain.queueing import Event, PodInfo
 from k8slab.domain.resources import ResourceSchema
+
+if TYPE_CHECKING:
+    from k8slab.domain.queueing import Event, PodInfo
 
 # -- repositories --------------------------------------------------------------
 
