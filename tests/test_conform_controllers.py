@@ -12,7 +12,10 @@ from k8slab.experiments.conform_controllers import KINDS, cases, judge
 from k8slab.experiments.conform_controllers.compare import differences
 
 RECORDED = Path(__file__).parents[2] / "shared" / "conformance" / "controllers"
-FILES = ("hpa_cases", "hpa_extra_cases", "pdb_cases", "nodelifecycle_cases", "backoff_cases")
+FILES = (
+    "hpa_cases", "hpa_extra_cases", "pdb_cases", "nodelifecycle_cases", "backoff_cases", "clusterautoscaler_cases",
+    "vpa_cases", "quota_cases",
+)  # fmt: skip
 RESTART = {"id": "r-1", "input": {"kind": "restart", "restart_policy": "Never", "container": "exited_0"}}
 
 
@@ -100,4 +103,4 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path):
 
 
 def test_every_kind_has_one_answer():
-    assert len(KINDS) >= 36
+    assert len(KINDS) == 70

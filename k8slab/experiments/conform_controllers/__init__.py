@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from k8slab.errors import InputError
-from k8slab.experiments.conform_controllers import disruption, horizontal, kubelet, nodes
+from k8slab.experiments.conform_controllers import (
+    admission,
+    cluster_autoscaler,
+    disruption,
+    horizontal,
+    karpenter,
+    kubelet,
+    nodes,
+    vertical,
+)
 from k8slab.experiments.conform_controllers.compare import differences
 
 Json = dict[str, Any]
@@ -23,6 +32,10 @@ KINDS: Final[Mapping[str, Callable[[Json], Json]]] = {
     **disruption.KINDS,
     **nodes.KINDS,
     **kubelet.KINDS,
+    **cluster_autoscaler.KINDS,
+    **karpenter.KINDS,
+    **vertical.KINDS,
+    **admission.KINDS,
 }
 
 
