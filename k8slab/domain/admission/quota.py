@@ -74,7 +74,7 @@ class QuotaAnswer:
     """Whether the object is admitted, the quotas after it, and why it isn't."""
 
     admitted: bool
-    quotas: Sequence[ResourceQuota]
+    quotas: tuple[ResourceQuota, ...]
     message: str = ""
 
 
@@ -93,7 +93,7 @@ def handles(operation: str, subresource: str = "", deadline_appears: bool = Fals
 
 
 def admit(
-    request: AdmissionRequest, quotas: Sequence[ResourceQuota], limited: Sequence[LimitedResource], now_ns: int = 0
+    request: AdmissionRequest, quotas: tuple[ResourceQuota, ...], limited: Sequence[LimitedResource], now_ns: int = 0
 ) -> QuotaAnswer:
     """Check the object against every quota that matches it, and charge them.
 
@@ -119,7 +119,10 @@ def admit(
 
 
 def _charged(
-    request: AdmissionRequest, quotas: Sequence[ResourceQuota], matching: Sequence[ResourceQuota], delta: ResourceList
+    request: AdmissionRequest,
+    quotas: tuple[ResourceQuota, ...],
+    matching: Sequence[ResourceQuota],
+    delta: ResourceList,
 ) -> QuotaAnswer:
     charged: dict[str, ResourceQuota] = {}
     for quota in matching:
@@ -131,7 +134,7 @@ def _charged(
         charged[quota.name] = replace(quota, used=used)
     if request.dry_run:
         return QuotaAnswer(True, quotas)
-    return QuotaAnswer(True, [charged.get(quota.name, quota) for quota in quotas])
+    return QuotaAnswer(True, tuple(charged.get(quota.name, quota) for quota in quotas))
 
 
 def _is_handled(request: AdmissionRequest) -> bool:

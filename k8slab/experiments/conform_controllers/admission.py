@@ -179,10 +179,10 @@ def _admission(case: Json) -> Json:
         case["subresource"],
         case["dry_run"],
     )
-    quotas = [
+    quotas = tuple(
         ResourceQuota(given["name"], _amounts(given["hard"]), _amounts(given["used"]), _scopes(given))
         for given in case["quotas"]
-    ]
+    )
     answer = admit(request, quotas, [_limited(given) for given in case["limited_resources"]])
     return {
         "admitted": answer.admitted,
