@@ -318,7 +318,7 @@ def conform_command(
     suite: Annotated[
         str,
         typer.Argument(
-            metavar="SUITE", autocompletion=_complete_suite, help="What to hold it against: kube-scheduler or raft."
+            metavar="SUITE", autocompletion=_complete_suite, help="kube-scheduler, controllers or raft."
         ),
     ],
     files: Annotated[
@@ -346,7 +346,9 @@ def conform_command(
 
     The suite raft puts k8slab's Raft core through the tests of etcd's own:
     quorums, membership changes, logs, single messages, whole clusters. What
-    isn't exact by nature, as simulated elections, has a tolerance.
+    isn't exact by nature, as simulated elections, has a tolerance. The suite
+    controllers puts the rules of autoscalers, budgets and node lifecycle
+    through the tests of Kubernetes' own.
 
     Prints a line a category, passed/all, and then the sum. Each case counts
     once, however often its file is named. A case that raises has failed.
@@ -358,6 +360,7 @@ def conform_command(
       k8slab conform kube-scheduler spread.jsonl --show 20
       k8slab conform kube-scheduler spread.jsonl --actual computed.jsonl
       k8slab conform raft cases/*.json
+      k8slab conform controllers cases/*.jsonl
 
     [bold]Exit status[/bold]
 

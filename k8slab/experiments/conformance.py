@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # Each is loaded when it is asked for.
 _SUITES: Final = {
     "kube-scheduler": "k8slab.experiments.conform_kube_scheduler:KubeScheduler",
+    "controllers": "k8slab.experiments.conform_controllers:ControllersSuite",
     "raft": "k8slab.experiments.conform_raft:RaftSuite",
 }
 _SUFFIXES: Final = (".jsonl.gz", ".jsonl", ".json.gz", ".json")

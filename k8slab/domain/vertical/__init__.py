@@ -1,0 +1,1 @@
+"""The VerticalPodAutoscaler's recommender: decaying histograms, and estimates made of them."""

@@ -1,0 +1,118 @@
+"""The suite of recorded controller cases: the cases themselves, and a judge that lets nothing pass by accident."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from k8slab.errors import InputError
+from k8slab.experiments.conform_controllers import KINDS, ControllersSuite
+from k8slab.experiments.conform_controllers.compare import differences
+from k8slab.experiments.conformance import Case, conform
+
+RECORDED = Path(__file__).parents[2] / "shared" / "conformance" / "controllers"
+FILES = (
+    "hpa_cases", "hpa_extra_cases", "pdb_cases", "nodelifecycle_cases", "backoff_cases", "clusterautoscaler_cases",
+    "vpa_cases", "quota_cases",
+)  # fmt: skip
+RESTART = {"id": "r-1", "input": {"kind": "restart", "restart_policy": "Never", "container": "exited_0"}}
+
+
+SUITE = ControllersSuite()
+
+
+def judge(given):
+    """A case's outcome, by its content."""
+    return SUITE.judge(Case("few_cases", given["id"], given))
+
+
+@pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded cases are not part of the project")
+@pytest.mark.parametrize("name", FILES)
+def test_the_rules_decide_as_recorded(name):
+    found = conform("controllers", [RECORDED / f"{name}.jsonl"], progress=False)
+    assert found.ok, "\n".join(f"{case}: {difference}" for case, difference in found.differences(5))
+    assert list(found.categories()) == [name]
+
+
+def test_a_wrong_answer_is_told_with_both_values():
+    outcome = judge({**RESTART, "expect": {"restart": True}})
+    assert not outcome.passed
+    assert outcome.actual == {"restart": False}
+    assert [*map(str, outcome.differences)] == ["restart: expected true, got false"]
+    assert judge({**RESTART, "expect": {"restart": False}}).passed
+
+
+def test_what_is_not_built_or_raises_or_is_not_computed_fails(tmp_path):
+    path = tmp_path / "few_cases.jsonl"
+    broken = {**RESTART, "input": {**RESTART["input"], "restart_policy": "Often"}, "expect": {}}
+    given = [{"id": "x", "input": {"kind": "weather"}, "expect": {}}, broken, {**RESTART, "expect": {"colour": 1}}]
+    path.write_text("".join(f"{json.dumps(case)}\n" for case in given))
+    found = conform("controllers", [path], progress=False)
+    assert found.lines() == ["few_cases: 0/3", "0 passed, 3 failed"]
+    told = [difference.got for _, difference in found.differences()]
+    assert told[0].startswith("UnknownName: unknown kind of case 'weather'")
+    assert told[1].startswith("UnknownName: unknown restart policy 'Often'")
+    assert told[2] == "nothing"
+
+
+def test_an_error_that_was_not_expected_is_a_difference():
+    (told,) = differences({}, {"error": "missing_request"}, "x")
+    assert str(told) == "error: expected none, got missing_request"
+    assert list(differences({"error": "a"}, {"error": "a"}, "x")) == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "kind", "same"),
+    [
+        ({"ratio": 1.0}, {"ratio": 1.0 + 1e-7}, "utilization_ratio", True),
+        ({"ratio": 1.0}, {"ratio": 1.0 + 1e-5}, "utilization_ratio", False),
+        ({"utilization": 1.0}, {"utilization": 1.005}, "utilization", True),
+        ({"utilization": 1.0}, {"utilization": 1.02}, "utilization", False),
+        ({"usage": {"memory": "1Gi"}}, {"usage": {"memory": "1024Mi"}}, "usage", True),
+        ({"usage": {"memory": "1Gi"}}, {"usage": {"memory": "1G"}}, "usage", False),
+        ({"usage": {"memory": "1Gi"}}, {"usage": {"memory": "1Gi", "cpu": "1"}}, "usage", False),
+        ({"no_execute": ["a", "b"]}, {"no_execute": ["b", "a"]}, "no_execute_taint", True),
+        ({"log": [1, 2]}, {"log": [2, 1]}, "stabilize_with_behavior", False),
+        ({"restart": True}, {"restart": 1}, "restart", False),
+        ({"replicas": None}, {"replicas": 0}, "x", False),
+        ({"replicas": 3}, {"replicas": 3, "more": 1}, "x", True),
+    ],
+)
+def test_what_counts_as_equal(expected, actual, kind, same):
+    assert (list(differences(expected, actual, kind)) == []) is same
+
+
+def test_cases_are_read_with_their_files_stem(tmp_path):
+    path = tmp_path / "few_cases.jsonl"
+    case = {**RESTART, "expect": {"restart": False}}
+    path.write_text(f"{json.dumps(case)}\n\n{json.dumps({**case, 'id': 'r-2'})}\n")
+    assert [(case.category, case.id) for case in SUITE.cases([path])] == [
+        ("few_cases", "r-1"), ("few_cases", "r-2"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", r"bad\.jsonl, line 2: not JSON"),
+        ("{}", r'bad\.jsonl, line 2: wanted an object with an "id"'),
+        ('{"id": "x", "input": {}, "expect": {}}', r"bad\.jsonl, line 2: case 'x' has no"),
+        ('{"id": "x", "input": {"kind": "restart"}}', r"bad\.jsonl, line 2: case 'x' has no"),
+    ],
+)
+def test_a_line_that_is_no_case_is_an_error_with_its_place(tmp_path, line, message):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(f"{json.dumps({**RESTART, 'expect': {}})}\n{line}\n")
+    with pytest.raises(InputError, match=message):
+        list(SUITE.cases([path]))
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read cases from .*none\.jsonl"):
+        list(SUITE.cases([tmp_path / "none.jsonl"]))
+
+
+def test_every_kind_has_one_answer():
+    assert len(KINDS) == 70
