@@ -164,6 +164,10 @@ def _read_pods(file: Path) -> Workload:
     _check_mib(reader, numbers[:, 1])
     _check(reader, "gpu_milli", numbers[:, 3], 1000, "milli of each GPU, 1000 or less")
     _check(reader, "num_gpu", numbers[:, 2], 2**20, "a number of GPUs")
+    gpus, milli = numbers[:, 2], numbers[:, 3]
+    shared = np.where(gpus > 1, milli, 1000) < 1000
+    _check(reader, "gpu_milli", np.where(shared, milli, 0), 0, "1000: who asks several GPUs takes them whole")
+    _check(reader, "num_gpu", np.where(milli == 0, gpus, 0), 0, "0, or milli of each GPU in gpu_milli")
     optional = {GPU_SPEC: "gpu_spec", QOS: "qos"}
     labels = {key: reader.texts(column) for key, column in optional.items() if column in reader}
     return _workload(names, numbers, labels, f"openb, {file.name}")
