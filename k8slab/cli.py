@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from k8slab.cli_reproduce import reproduce_command
 from k8slab.errors import InputError, K8slabError, OutputError
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def _k8slab(
       k8slab compare --help   the same on your own nodes and pods
       k8slab policies         what there is to compare
       k8slab conform --help   hold it against recorded decisions
+      k8slab reproduce --help run a published study again
 
     [bold]From Python[/bold]
 
@@ -380,6 +382,9 @@ def conform_command(
     _show_conformance(result, show)
     if not result.ok:
         raise typer.Exit(1)
+
+
+app.command("reproduce")(_errors_in_one_line(reproduce_command))
 
 
 # --- what goes in

@@ -148,8 +148,9 @@ def check_runs(tables, trace, seeds):
 
 @published
 @pytest.mark.parametrize("trace", PUBLISHED_TRACES)
-def test_every_published_value_of_two_seeds_is_equal(tables, trace):
-    check_runs(tables, trace, (42, 48))
+def test_every_published_value_of_three_seeds_is_equal(tables, trace):
+    # With seeds 45 and 51 of some traces the clones meet the target exactly.
+    check_runs(tables, trace, (42, 45, 51))
 
 
 @published
@@ -229,6 +230,13 @@ def test_a_wrong_folder_and_a_wrong_trace_are_said(folder):
         read_trace(folder / "nowhere", "default")
     with pytest.raises(UnknownName, match=r"unknown pod list 'gpuspec3'"):
         read_trace(folder, "gpuspec3")
+
+
+def test_pods_that_never_fill_the_gpus_are_refused(folder):
+    pods = PODS.replace("1,460", "0,0").replace("2,1000,V100M16|T4", "0,0,")
+    (folder / "openb_pod_list_default.csv").write_text(pods)
+    with pytest.raises(InputError, match=r"openb_pod_list_default\.csv: no pod asks a GPU"):
+        read_trace(folder, "default")
 
 
 def test_a_small_trace_runs(folder):

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import textwrap
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from k8slab.analysis import plots, style
 from k8slab.analysis.frames import FRAMES, percent_column, stem_of
-from k8slab.analysis.page import template
+from k8slab.analysis.page import Draw, picture, template
 from k8slab.policies import policy_names
 
 if TYPE_CHECKING:
     from k8slab.experiments.comparison import Comparison
     from k8slab.experiments.placement import Placement
-
-Draw = Callable[[Axes], Any]
-_WIDTH: Final = 10.0  # inches: what a column of the page is to a picture's type
 
 
 def render(comparison: Comparison, recipe: str | None = None) -> str:
@@ -186,11 +179,11 @@ def _arrivals(comparison: Comparison) -> dict[str, Any]:
         "as the cluster has. As long as every pod finds a node a policy stays on the diagonal; where it leaves it, "
         "pods are turned away though capacity is free.",
         "figures": [
-            _picture(
+            picture(
                 lambda ax: plots.allocation_curve(comparison, comparison.dominant, ax=ax), 4.6,
                 f"{name} allocated by each policy against the load that has arrived",
             ),
-            _picture(
+            picture(
                 lambda ax: _turned_away(comparison, ax), 4.6, f"{name} turned away by each policy as the load arrives"
             ),
         ],
@@ -222,9 +215,9 @@ def _apart(comparison: Comparison) -> dict[str, Any]:
         "text": "What is free at the end is not all of use: stranded capacity is free on a node that has run out of "
         "something else that pods need.",
         "figures": [
-            _picture(lambda ax: plots.policy_comparison(comparison, ax=ax), 1.5 + 0.33 * rows,
+            picture(lambda ax: plots.policy_comparison(comparison, ax=ax), 1.5 + 0.33 * rows,
                      f"{label_of(comparison.headline)} by policy, with intervals"),
-            _picture(lambda ax: plots.stranding_comparison(comparison, ax=ax), 1.5 + 0.36 * rows,
+            picture(lambda ax: plots.stranding_comparison(comparison, ax=ax), 1.5 + 0.36 * rows,
                      "Stranded capacity by policy and resource, with intervals"),
         ],
     }
@@ -239,13 +232,13 @@ def _on_the_nodes(comparison: Comparison) -> dict[str, Any]:
     resource = comparison.dominant
     name = style.resource_name(resource)
     figures = [
-        _picture(_packing(placement, resource), 3.9, f"{name} packed on the nodes by {policy}", title=policy)
+        picture(_packing(placement, resource), 3.9, f"{name} packed on the nodes by {policy}", title=policy)
         for policy, placement in placements.items()
     ]
     figures += [
-        _picture(lambda ax: plots.utilization_distribution(placements, resource, ax=ax), 3.6,
+        picture(lambda ax: plots.utilization_distribution(placements, resource, ax=ax), 3.6,
                  f"Distribution of the nodes' {name} utilization"),
-        _picture(lambda ax: plots.stranding_distribution(placements, resource, ax=ax), 3.6,
+        picture(lambda ax: plots.stranding_distribution(placements, resource, ax=ax), 3.6,
                  f"Distribution of the nodes' stranded {name}"),
     ]
     who = f"{ends[0]} (the best) and {ends[1]} (the worst)" if len(ends) > 1 else ends[0]
@@ -258,19 +251,6 @@ def _on_the_nodes(comparison: Comparison) -> dict[str, Any]:
 
 def _packing(placement: Placement, resource: str) -> Draw:
     return lambda ax: plots.packing(placement, 60, resource, ax=ax)
-
-
-def _picture(draw: Draw, height: float, alt: str, title: str = "") -> dict[str, str]:
-    """A plot as an image that stands in the page. No pyplot, and the same bytes each time."""
-    with mpl.rc_context({"svg.hashsalt": "k8slab", "svg.fonttype": "path"}):
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-        axes = figure.subplots()
-        draw(axes)
-        if title:
-            axes.set_title(f"{title}: {axes.get_title(loc='left')}", loc="left", fontweight="bold", fontsize=12, pad=22)
-        file = io.BytesIO()
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return {"alt": alt, "src": f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"}
 
 
 # --- what was run

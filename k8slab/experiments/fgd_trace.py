@@ -48,6 +48,7 @@ class Trace:
     pod_memory : int64[P]  bytes
     pod_milli  : int64[P]  milli of all its devices
     source     : what it was read from
+    digest     : of the cluster and the pods, so that results of other inputs aren't taken for theirs
     """
 
     name: str
@@ -62,6 +63,7 @@ class Trace:
     shapes: Shapes
     typical: Typical
     source: str
+    digest: str
 
     @property
     def gpus(self) -> int:
@@ -86,16 +88,16 @@ class Trace:
         # What the authors' loop compares with its target: a clone of several devices may overshoot.
         of_each = np.minimum(self.pod_milli, WHOLE).tolist()
         asked = sum(milli)
-        if asked > target:
+        if asked >= target:
             while asked > target:
                 asked -= milli[pods.pop(random.intn(len(pods)))]
             return pods
-        while asked < target:
-            clone = random.intn(len(milli))
-            if asked + of_each[clone] > target:
-                break
+        # Only a draw that is too large ends it: at the target itself, pods without GPU are still drawn.
+        clone = random.intn(len(milli))
+        while asked + of_each[clone] <= target:
             pods.append(clone)
             asked += milli[clone]
+            clone = random.intn(len(milli))
         return pods
 
 
@@ -125,6 +127,8 @@ def read_trace(folder: Path | None, name: str) -> Trace:
     pod_file = "the embedded pods" if folder is None else f"openb_pod_list_{name}.csv"
     _check_devices(cluster, node_file)
     _check_models(workload, pod_file, cluster)
+    if not workload.requests[:, workload.schema.index(GPU)].any():
+        raise InputError(f"{pod_file}: no pod asks a GPU; wanted some with num_gpu, to fill 130 % of the cluster's")
     return trace_of(name, cluster, workload)
 
 
@@ -149,6 +153,7 @@ def trace_of(name: str, cluster: Cluster, workload: Workload) -> Trace:
         shapes_of(shape_names, models),
         typical_of(_most_frequent(shape_names, pod_shape), len(pod_shape), models),
         cluster.source.partition("\n")[0],
+        f"{cluster.content_hash()[:32]}{workload.content_hash()[:32]}",
     )
 
 
