@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from k8slab.domain.columns import Codes
 from k8slab.domain.queueing import PodInfo
 from k8slab.errors import UnknownName
 from k8slab.experiments.conformance import CaseResult, Conformance, suite
+from k8slab.experiments.reproduce import reproduce_fgd
 from k8slab.experiments.what_if import weight_flips
 from k8slab.infrastructure.clocks import VirtualClock
 from tests.test_utilization import small_placement
@@ -130,7 +134,17 @@ def public_frames() -> Mapping[str, Any]:
         "journal": placement.state().journal.to_frame(),
         "scheduling_queue": queue.to_frame(),
         "scheduling_attempts": scheduler.to_frame(),
+        **reproduced_frames(),
     }
+
+
+def reproduced_frames() -> dict[str, Any]:
+    """Two runs of the FGD study on the embedded shapes, held against themselves."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = reproduce_fgd(None, Path(folder), policies=["fgd"], seeds=[0, 1], progress=False)
+    result = replace(result, published=result.curves, sources={"default": "a folder"})
+    names = ("results", "curves", "failures", "differences")
+    return {f"reproduction.{name}": getattr(result, name) for name in names}
 
 
 @pytest.mark.parametrize("kind", FRAMES)

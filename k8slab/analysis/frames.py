@@ -118,6 +118,8 @@ _SEED: Final = Column("seed", "int64", "", "of the arrival order and of random t
 _ALLOCATED: Final = Column("<resource>_allocated_percent", "float64", "percent", "requested of allocatable over the "
                            "whole cluster, foreign usage and pods bound before included; every resource but pods")
 
+_REPRODUCED: Final = (Column("trace", "string", "", "the pod list's name"), _POLICY, _SEED)
+
 FRAMES: Final[dict[str, tuple[Column, ...]]] = {
     # Cluster.to_frame(): one row a node, in row order.
     "cluster": (
@@ -342,6 +344,47 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("pod_row", "int64", "", "the pod's row; -1 where none is meant"),
         Column("node_row", "int64", "", "the node's row; -1 where none is meant"),
         Column("value", "int64", "", "the new code of NODE_STATE, PHASE and FINISHED, else 0"),
+    ),
+    # Reproduction.results: one row a run, with the columns of the published by_seed.csv.
+    "reproduction.results": (
+        *_REPRODUCED,
+        *(Column(f"alloc_{load}", "float64", "% of GPUs", f"allocated while {load} % of the GPUs have been asked for; "
+                 "missing where no pod arrived about then") for load in (100, 130)),
+        *(Column(f"frag_amount_{load}", "float64", "% of GPUs", f"fragmented at load {load} %")
+          for load in (50, 100, 130)),
+        *(Column(f"frag_ratio_{load}", "float64", "% of idle GPUs", f"fragmented at load {load} %")
+          for load in (50, 100, 130)),
+        Column("failed_pods", "int64", "count", "pods that found no node"),
+        Column("failed_pods_by_100", "int64", "count", "those among them that came up to load 100 %"),
+        Column("pods_submitted", "int64", "count", "pods that arrived"),
+    ),
+    # Reproduction.curves: one row a run and load.
+    "reproduction.curves": (
+        *_REPRODUCED,
+        Column("load", "int64", "% of GPUs", "asked for so far, whole"),
+        Column("allocation", "float64", "% of GPUs", "allocated; missing where no pod arrived about then"),
+        Column("frag_amount", "float64", "% of GPUs", "fragmented: expected to be of no use to a typical pod"),
+        Column("frag_ratio", "float64", "% of idle GPUs", "fragmented"),
+    ),
+    # Reproduction.failures: one row a run and shape of pods that found no node, most pods first.
+    "reproduction.failures": (
+        *_REPRODUCED,
+        Column("cpu_milli", "int64", "milli", "what a pod asks"),
+        Column("gpu_milli", "int64", "milli", "what it asks of each GPU; 0 without GPU"),
+        Column("gpus", "int64", "count", "how many GPUs it asks"),
+        Column("models", "string", "", "the models it accepts, joined by |; empty for any"),
+        Column("pods", "int64", "count", "how many pods of this shape found no node"),
+    ),
+    # Reproduction.differences: one row a policy and curve; empty where nothing published is at hand.
+    "reproduction.differences": (
+        _POLICY,
+        Column("curve", "string", "", "allocation, frag_amount or frag_ratio"),
+        Column("runs", "int64", "count", "runs that both have"),
+        Column("compared", "int64", "count", "values that both have"),
+        Column("equal", "int64", "count", "those among them that are equal"),
+        Column("largest", "float64", "as the curve", "largest difference"),
+        Column("gap", "float64", "as the curve", "difference of the means at load 100 %"),
+        Column("spread", "float64", "as the curve", "its standard error; missing for a single seed"),
     ),
 }
 

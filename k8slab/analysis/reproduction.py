@@ -175,7 +175,8 @@ def unallocated_by(results: pd.DataFrame, what: str, ax: Axes | None = None) -> 
     ax.set_xticks(np.arange(len(shares)), [f"{share:g} %" for share in shares])
     style.legend(ax, "policy")
     note = f"Mean of {_seeds(results)}, when as much is asked as there is; the whisker is one standard deviation."
-    return style.finish(ax, f"GPUs that stay unallocated, by {what}", what, _UNALLOCATED, note=note, grid="y")
+    title = f"GPUs that stay unallocated, by {what}"
+    return style.finish(ax, title, f"share of {what}", _UNALLOCATED, note=note, grid="y")
 
 
 def _present(frame: pd.DataFrame) -> list[str]:
