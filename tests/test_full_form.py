@@ -40,7 +40,7 @@ def scanned(policy: Policy, nodes: NodeColumns, pods: PodColumns, **options: Any
 # -- random clusters -----------------------------------------------------------------
 
 
-@settings(max_examples=100)
+@settings(max_examples=25)
 @given(sequences())
 def test_the_scan_decides_as_the_twin(scenario):
     policy = replace(policy_of(scenario), post_filter=None)
@@ -50,13 +50,13 @@ def test_the_scan_decides_as_the_twin(scenario):
     assert placed(policy, *inputs, "scan", ties="lowest").node_rows.tolist() == chosen
 
 
-@settings(max_examples=100)
+@settings(max_examples=25)
 @given(sequences(), SEEDS, TIES)
 def test_the_scan_decides_as_stepwise_and_evicts_the_same(scenario, seed, ties):
     scanned(policy_of(scenario), *columns(cluster_of(scenario), workload_of(scenario)), seed=seed, ties=ties)
 
 
-@settings(max_examples=50)
+@settings(max_examples=15)
 @given(sequences(), st.data())
 def test_removed_nodes_and_gated_pods_decide_alike(scenario, data):
     for pod in scenario["pending"]["items"]:
@@ -69,13 +69,13 @@ def test_removed_nodes_and_gated_pods_decide_alike(scenario, data):
         assert row < 0 or (alive[row] and not pods.spec(pod).gates)
 
 
-@settings(max_examples=50)
+@settings(max_examples=15)
 @given(sequences(), st.sampled_from(policies.policy_names()))
 def test_every_shipped_policy_heeds_other_pods_by_the_scan(scenario, name):
     scanned(policies.policy(name), *columns(cluster_of(scenario), workload_of(scenario)))
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(sequences())
 def test_tables_that_do_not_fit_in_memory_together_are_made_one_after_another(scenario):
     inputs = columns(cluster_of(scenario), workload_of(scenario))

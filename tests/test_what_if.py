@@ -20,8 +20,8 @@ def shop() -> Placement:
 
 
 def test_flips_are_those_of_judging_again_with_another_weight(shop: Placement) -> None:
-    frame = weight_flips(shop, FACTORS, every=4).set_index(["plugin", "factor"])
-    decided = [number for number in range(0, len(shop), 4) if shop.evaluate(number).chosen >= 0]
+    frame = weight_flips(shop, FACTORS, every=16).set_index(["plugin", "factor"])
+    decided = [number for number in range(0, len(shop), 16) if shop.evaluate(number).chosen >= 0]
     assert (frame["decisions"] == len(decided)).all()
     for score, weight in shop.policy.scores:
         for factor in FACTORS:
