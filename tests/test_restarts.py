@@ -196,6 +196,7 @@ def test_the_state_is_that_of_the_last_run_that_was_long_enough(results, up, dow
     ("change", "message"),
     [
         ({"failure_threshold": 0}, "thresholds of 1 or more"),
+        ({"period_seconds": 0}, "wanted a period of 1 s or more"),
         ({"initial_delay_seconds": -1}, "delay of 0 s or more"),
         ({"success_threshold": 2}, "success threshold 2 of a liveness probe; Kubernetes wants 1"),
     ],
