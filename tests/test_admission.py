@@ -28,7 +28,15 @@ from k8slab.domain.admission.pods import (
 )
 from k8slab.domain.admission.quota import AdmissionRequest, LimitedResource, ResourceQuota, admit, handles
 from k8slab.domain.admission.scopes import ScopeSelector, matching_scopes
-from k8slab.domain.admission.usage import PersistentVolumeClaim, Service, pod_usage, total_usage, unstated, usage_of
+from k8slab.domain.admission.usage import (
+    PersistentVolumeClaim,
+    Service,
+    matching_resources,
+    pod_usage,
+    total_usage,
+    unstated,
+    usage_of,
+)
 from k8slab.domain.instants import SECOND_NS as S
 from k8slab.errors import UnknownName
 
@@ -157,6 +165,24 @@ def test_what_a_quota_makes_containers_state():
     assert unstated(replace(two, limits={"cpu": 1}), ["cpu", "memory"]) == {}
 
 
+def test_which_resources_of_a_quota_an_object_uses_at_all():
+    names = {
+        "pods", "count/pods", "limits.memory", "hugepages-2Mi", "requests.hugepages-2Mi", "requests.example.com/gpu",
+        "example.com/gpu", "services", "services.nodeports", "count/services", "persistentvolumeclaims",
+        "requests.storage", "gold.storageclass.storage.k8s.io/requests.storage", "count/secrets",
+    }  # fmt: skip
+    claims = {name for name in names if "persistentvolume" in name or name.endswith("requests.storage")}
+    services = {name for name in names if "services" in name}
+    others = {"example.com/gpu", "count/secrets"}
+    assert matching_resources(WEB, names) == names - claims - services - others
+    assert matching_resources(Service(), names) == services
+    assert matching_resources(PersistentVolumeClaim(1), names) == claims
+
+
+def test_a_pod_that_leaves_without_a_grace_counts():
+    assert pod_usage(replace(WEB, deleted_ns=0), 999 * S) == pod_usage(WEB, 0)
+
+
 # -- scopes ------------------------------------------------------------------------
 
 
@@ -257,7 +283,9 @@ def test_which_updates_of_pods_are_looked_at():
     assert create(big, subresource="binding").admitted
     assert handles("Update", "resize", resize=False) is False
     assert handles("Delete") is False
-    assert create(Service(), subresource="status").admitted
+    no_services = ResourceQuota("s", {"services": 0}, {"services": 0})
+    assert create(Service(), no_services, subresource="status").admitted
+    assert admit(AdmissionRequest("Delete", Service()), (no_services,), ()).admitted
 
 
 def test_limited_resources_need_a_quota_that_covers_them():

@@ -154,6 +154,32 @@ def test_a_change_that_turns_with_what_is_filled_in_is_none():
     assert (turned.replicas, turned.usage) == (4, 15000)
 
 
+def test_what_is_filled_in_on_target_is_nothing_but_unready_pods_do_not_wait_there():
+    # Exactly on target with one pod missing and one unready: the average of what reports stays.
+    mixed = [*pods(3), pod("p3", ready="False")]
+    assert average_proposal(mixed, samples(1000, 1000, None, 9), 9, 1000, CONFIG, 0, resource="cpu").replicas == 9
+    # With the tolerance at nothing it is the pods that report, 2, which points the other way than 9 does.
+    strict = replace(CONFIG, tolerance=Tolerance(0.0, 0.0))
+    assert average_proposal(mixed, samples(1000, 1000, None, 9), 9, 1000, strict, 0, resource="cpu").replicas == 9
+
+
+def test_a_proposal_of_filled_in_pods_never_passes_what_there_is_the_other_way():
+    # Down by ratio, but more pods report or are filled in than there should be replicas: no step up.
+    down = average_proposal(pods(6), samples(100, 100, 100, 100, 100, None), 2, 1000, CONFIG, 0)
+    assert down.replicas == 2  # (500 + 1000) / 6 -> 0.25 * 6 -> 2, not above
+    assert average_proposal(pods(6), samples(700, 700, 700, 700, 700, None), 2, 1000, CONFIG, 0).replicas == 2
+    # Up by ratio, but fewer pods than replicas: no step down.
+    assert average_proposal(pods(3), samples(4000, 4000, None), 9, 1000, CONFIG, 0).replicas == 9
+    assert average_proposal(pods(3), samples(4000, 4000, None), 7, 1000, CONFIG, 0).replicas == 8
+    assert average_proposal(pods(3), samples(4000, 4000, None), 8, 1000, CONFIG, 0).replicas == 8
+
+
+def test_filled_in_exactly_to_the_target_is_no_turn_but_no_change_either():
+    strict = replace(CONFIG, tolerance=Tolerance(0.0, 0.0))
+    # Two of four at twice the target are, with zeros for the others, exactly on it.
+    assert average_proposal(pods(4), samples(2000, 2000, None, None), 6, 1000, strict, 0).replicas == 6
+
+
 def test_no_sample_of_a_pod_that_counts():
     for matched, used in [(pods(2), {}), ([], samples(1)), ([pod("p0", phase="Pending")], samples(1))]:
         with pytest.raises(MetricUnavailable) as error:
@@ -187,6 +213,8 @@ def test_values():
 
 
 def test_values_per_pod_go_by_the_replicas_there_are():
+    assert per_pod_proposal([200, 200], 2, 100, TOLERANCE).replicas == 4
+    assert per_pod_proposal([8600], 3, 2200, TOLERANCE).replicas == 4  # 1.3 times the target of the three
     within = per_pod_proposal([8600], 4, 2200, TOLERANCE)
     assert (within.replicas, within.usage) == (4, 2150)
     beyond = per_pod_proposal([20208], 4, 5000, Tolerance(0.1, 0.01))
@@ -226,6 +254,19 @@ def test_with_behavior_the_edge_is_out_but_its_slot_is_kept():
     assert (up.replicas, up.reason) == (4, "ScaleUpStabilized")
 
 
+def test_the_up_window_leaves_its_edge_out_too():
+    assert stabilize_with_behavior(log((4, -60)), 3, 8, 60 * S, 0, 0).replicas == 8
+    assert stabilize_with_behavior(log((4, -59)), 3, 8, 60 * S, 0, 0).replicas == 4
+    assert stabilize_with_behavior(log(), 3, 3, 0, 0, 0).reason == "ScaleUpStabilized"
+
+
+def test_the_last_slot_older_than_both_windows_is_used_again():
+    entries = log((1, -900), (2, -301), (3, -300), (4, -10))
+    found = stabilize_with_behavior(entries, 4, 9, 60 * S, 300 * S, 0)
+    assert [past.replicas for past in found.log] == [1, 9, 3, 4]
+    assert [past.replicas for past in stabilize(entries, 9, 300 * S, 0).log] == [1, 9, 3, 4]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 50), st.integers(-600, 0)), max_size=6),
     st.integers(0, 50), st.integers(0, 50), st.integers(0, 600), st.integers(0, 600),
@@ -240,6 +281,30 @@ def test_without_behavior_a_step_doubles_at_most():
     assert clamp(4, 50, 1, 20) == clamp(4, 9, 1, 20) == replace(clamp(4, 8, 1, 20), reason="ScaleUpLimit")
     assert clamp(1, 50, 1, 20).replicas == 4
     assert clamp(50, 90, 1, 60).reason == "TooManyReplicas"
+
+
+def test_exactly_at_a_limit_nothing_is_limited():
+    within = "DesiredWithinRange"
+    assert [clamp(4, desired, 2, 20).reason for desired in (2, 8)] == [within, within]
+    # Where the limit is the maximum, the maximum is named.
+    assert clamp(4, 9, 2, 8).reason == "TooManyReplicas"
+    slow = with_defaults(ScalingRules(policies=(policy("Pods", 2),)), ScalingRules(policies=(policy("Pods", 2),)))
+
+    def limited(desired, least=1, most=100):
+        return limit_rate(10, desired, least, most, slow, (), (), 0)
+
+    assert [limited(desired).reason for desired in (8, 10, 12)] == [within] * 3
+    assert (limited(13).replicas, limited(13).reason) == (12, "ScaleUpLimit")
+    assert (limited(7).replicas, limited(7).reason) == (8, "ScaleDownLimit")
+    assert limited(13, most=12).reason == "TooManyReplicas"
+    assert limited(7, least=8).reason == "TooFewReplicas"
+    # A target that isn't moved is not held to bounds that it is outside of.
+    assert limited(10, least=11) == limited(10, most=9) == limited(10)
+
+
+def test_rules_without_policies_allow_no_step():
+    assert scale_up_limit(7, ScalingRules(policies=()), (), (), 0) == 7
+    assert scale_down_limit(7, ScalingRules(policies=()), (), (), 0) == 7
 
 
 def policy(kind, value, period=60):
@@ -320,6 +385,21 @@ def test_outside_its_bounds_no_metric_is_read():
     assert reasons(decided(spec=12, readings=unread)) == {"AbleToScale": ("True", "SucceededGetScale")}
 
 
+def test_at_its_bounds_metrics_are_read():
+    for spec in (2, 10):
+        assert decided(spec=spec).conditions["ScalingActive"].reason == "ValidMetricFound"
+
+
+def test_the_windows_of_behavior_are_seconds():
+    hpa = replace(HPA, behavior=with_defaults(ScalingRules(60), ScalingRules(120)))
+    idle, past = [samples(0, 0, 0)], {"up": log((3, -59)), "down": log((3, -119))}
+    held_up = decided(hpa, memory=HpaMemory(past["up"]))
+    assert (held_up.desired_replicas, held_up.conditions["AbleToScale"].reason) == (3, "ScaleUpStabilized")
+    assert decided(hpa, readings=idle, memory=HpaMemory(past["down"])).desired_replicas == 3
+    assert decided(hpa, memory=HpaMemory(log((3, -60)))).desired_replicas == 6
+    assert decided(hpa, readings=idle, memory=HpaMemory(log((3, -120)))).desired_replicas == 2
+
+
 def test_a_target_at_zero_is_switched_off():
     decision = decided(spec=0)
     assert not decision.rescale
@@ -339,6 +419,12 @@ def test_a_broken_metric_blocks_the_way_down_and_never_up():
     blocked = decided(two, readings=[broken, samples(0, 0, 0)])
     assert (blocked.rescale, blocked.desired_replicas) == (False, 3)
     assert blocked.conditions["ScalingActive"] == Condition("False", "FailedGetExternalMetric")
+    same = decided(two, readings=[broken, samples(500, 500, 500)])  # wants what there is
+    assert same.conditions["ScalingActive"].reason == "ValidMetricFound"
+    none = replace(
+        HPA, min_replicas=0, metrics=(MetricSpec("External", "Value", 10), MetricSpec("External", "Value", 9))
+    )
+    assert decided(none, spec=0, readings=[broken, broken]).conditions["ScalingActive"].status == "False"
     odd = decided(replace(HPA, metrics=(MetricSpec("Weather"),)), readings=[()])
     assert odd.conditions["ScalingActive"] == Condition("False", "InvalidMetricSourceType")
 

@@ -356,6 +356,28 @@ def test_an_atomic_group_goes_first_and_one_may_overflow():
     assert cropped([nodes("x", 4)], [], {"x": 4}, in_progress=(5, 5)) == [{}, {}]
 
 
+def test_atomic_groups_that_must_be_drained():
+    assert cropped([], [nodes("x", 3), nodes("y", 2)], {"x": 3, "y": 2}) == [{}, {"x": 3, "y": 2}]
+    assert cropped([], [nodes("x", 8)], {"x": 8}) == [{}, {"x": 8}]  # one may overflow
+    assert cropped([], [nodes("x", 2), nodes("y", 4), nodes("z", 1)], {"x": 2, "y": 4, "z": 1}) == [{}, {"x": 2}]
+    assert cropped([], [nodes("x", 2), nodes("a", 9)], {"x": 2}) == [{}, {"x": 2, "a": 3}]
+    assert cropped([], [nodes("x", 4)], {"x": 4}, in_progress=(1, 5)) == [{}, {}]  # no draining left
+    assert cropped([], [nodes("x", 4)], {"x": 4}, in_progress=(1, 4)) == [{}, {"x": 4}]
+    assert cropped([], [nodes("c", 9)], in_progress=(0, 3)) == [{}, {"c": 2}]
+    # Empty nodes are no draining; that none may be drained doesn't hold them back.
+    assert cropped([nodes("x", 11)], [], {"x": 11}, in_progress=(0, 5)) == [{"x": 11}, {}]
+    assert cropped([nodes("x", 1)], [nodes("x", 2, 1)], {"x": 3}, in_progress=(0, 5)) == [{}, {}]
+
+
+def test_an_atomic_group_may_fill_the_budget_exactly_and_leave_the_next_none():
+    both = {"x": 5, "y": 5}
+    assert cropped([nodes("x", 5), nodes("y", 5)], [], both) == [both, {}]
+    assert cropped([nodes("x", 2), nodes("y", 5)], [nodes("x", 3, 2)], both) == [{"x": 2, "y": 5}, {"x": 3}]
+    assert cropped([], [nodes("x", 5)], {"x": 5}) == [{}, {"x": 5}]
+    full = {"x": 10, "y": 1}
+    assert cropped([nodes("x", 10), nodes("y", 1)], [], full) == [{"x": 10}, {}]
+
+
 def test_an_atomic_group_goes_wholly_or_not_at_all():
     assert cropped([nodes("x", 2)], [nodes("x", 3, 2)], {"x": 5}) == [{"x": 2}, {"x": 3}]
     assert cropped([nodes("x", 2)], [nodes("x", 2, 2)], {"x": 5}) == [{}, {}]

@@ -71,6 +71,7 @@ def test_max_unavailable_rounds_up_too():
 
 
 def test_an_admitted_eviction_is_held_against_the_budget_for_two_minutes():
+    assert DISRUPTED_POD_TIMEOUT_NS == 120 * 10**9
     matched = pods(3)
     held = allowed(WEB, matched, disrupted={"p0": 0, "gone": 0}, now_ns=1)
     assert (held.current_healthy, held.disruptions_allowed, dict(held.disrupted_pods)) == (2, 0, {"p0": 0})

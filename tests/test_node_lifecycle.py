@@ -71,7 +71,14 @@ def test_labels():
     assert excluded_from_disruption({"node.kubernetes.io/exclude-disruption": "false"})
     assert not excluded_from_disruption({})
     assert zone_key({"topology.kubernetes.io/region": "eu", "topology.kubernetes.io/zone": "a"}) == "eu:a"
+    assert zone_key({"topology.kubernetes.io/zone": "a"}) == ":a"
     assert zone_key({}) == ""
+
+
+@pytest.mark.parametrize("counts", [(-1, 0), (0, -1)])
+def test_no_zone_has_less_than_no_nodes(counts):
+    with pytest.raises(InputError, match="wanted 0 or more of each"):
+        zone_state(*counts)
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
@@ -110,9 +117,14 @@ def test_any_news_counts_from_when_it_is_seen(news):
     assert health.probe_ns == 3600 * S
 
 
-def test_an_older_lease_is_no_news():
+def test_an_older_lease_or_the_same_is_no_news():
     health, _ = MONITOR.observe(seen(lease=5), None, 0)
-    assert MONITOR.observe(seen(lease=4), health, 41 * S)[1].reason == "NodeStatusUnknown"
+    for lease in (4, 5):
+        assert MONITOR.observe(seen(lease=lease), health, 41 * S)[1].reason == "NodeStatusUnknown"
+
+
+def test_the_graces_are_kube_controller_managers():
+    assert (NodeMonitor().grace_ns, NodeMonitor().startup_grace_ns) == (50 * S, 60 * S)
 
 
 def test_a_node_that_never_spoke_has_the_startup_grace_from_its_creation():

@@ -47,6 +47,19 @@ def test_ten_minutes_of_quiet_start_anew_strictly():
     assert backoff.forgets(entry, 600 * S + 1)
 
 
+def test_quiet_counts_from_the_last_update():
+    backoff, entry = Backoff(), BackoffEntry(300 * S, 1000 * S)
+    assert backoff.next(entry, 1600 * S).wait_ns == 300 * S
+    assert backoff.next(entry, 1600 * S + 1).wait_ns == 10 * S
+    # What counts is when it failed, not when that is noticed.
+    assert backoff.next(entry, 9999 * S, event_ns=1600 * S) == BackoffEntry(300 * S, 9999 * S)
+    assert not backoff.waits(entry, 1601 * S, 1601 * S)
+
+
+def test_a_back_off_may_be_of_one_length():
+    assert Backoff(5, 5).next(BackoffEntry(5, 0), 1).wait_ns == 5
+
+
 def test_what_waits():
     backoff, entry = Backoff(), BackoffEntry(20 * S, 100 * S)
     assert backoff.waits(entry, 105 * S, 124 * S)
@@ -86,8 +99,9 @@ def test_a_wait_is_between_its_bounds(gaps, initial, most):
 
 
 def test_bad_back_off_or_policy():
-    with pytest.raises(InputError, match="wanted 0 < initial_ns <= max_ns"):
-        Backoff(10, 5)
+    for initial, most in [(10, 5), (0, 5)]:
+        with pytest.raises(InputError, match="wanted 0 < initial_ns <= max_ns"):
+            Backoff(initial, most)
     with pytest.raises(UnknownName, match="did you mean 'Always'"):
         restarts("always", ContainerState.EXITED)
 
@@ -182,6 +196,7 @@ def test_the_state_is_that_of_the_last_run_that_was_long_enough(results, up, dow
     ("change", "message"),
     [
         ({"failure_threshold": 0}, "thresholds of 1 or more"),
+        ({"period_seconds": 0}, "wanted a period of 1 s or more"),
         ({"initial_delay_seconds": -1}, "delay of 0 s or more"),
         ({"success_threshold": 2}, "success threshold 2 of a liveness probe; Kubernetes wants 1"),
     ],

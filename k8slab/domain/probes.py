@@ -12,9 +12,6 @@ from typing import Final
 
 from k8slab.errors import InputError
 
-PERIOD_SECONDS: Final = 10
-TIMEOUT_SECONDS: Final = 1
-
 
 class ProbeKind(Enum):
     """Which of a container's three probes."""
@@ -57,8 +54,11 @@ class Probe:
     initial_delay_seconds: int = 0
     success_threshold: int = 1
     failure_threshold: int = 3
+    period_seconds: int = 10
 
     def __post_init__(self) -> None:
+        if self.period_seconds < 1:
+            raise InputError(f"{self}: wanted a period of 1 s or more")
         if self.success_threshold < 1 or self.failure_threshold < 1 or self.initial_delay_seconds < 0:
             raise InputError(f"{self}: wanted thresholds of 1 or more and a delay of 0 s or more")
         if self.kind is not ProbeKind.READINESS and self.success_threshold != 1:

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from k8slab.domain.admission.resource_lists import Amount, ResourceList, add, maximum
-
-NO_AMOUNTS: Final[ResourceList] = {}
 
 
 @dataclass(frozen=True)

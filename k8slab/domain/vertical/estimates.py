@@ -16,7 +16,6 @@ from k8slab.errors import InputError
 
 MAX_AMOUNT: Final = 10**14
 CONFIDENCE_INTERVAL_NS: Final = 24 * 3600 * 10**9
-SAMPLES_PER_INTERVAL: Final = 1440  # one cpu sample a minute
 SAFETY_MARGIN: Final = 0.15
 POD_MIN_CPU_MILLI: Final = 25
 POD_MIN_MEMORY_BYTES: Final = 250 * 2**20
