@@ -74,9 +74,10 @@ def main() -> None:
 
 
 def _complete_policy(incomplete: str) -> list[tuple[str, str]]:
-    from k8slab.policies import policy, policy_names
+    from k8slab.policies import gpu_policy_names, policy, policy_names
 
-    return [(name, policy(name).summary) for name in policy_names() if name.startswith(incomplete)]
+    names = (*policy_names(), *gpu_policy_names())
+    return [(name, policy(name).summary) for name in names if name.startswith(incomplete)]
 
 
 def _complete_suite(incomplete: str) -> list[str]:
@@ -302,13 +303,13 @@ def policies_command() -> None:
     One of your own takes a few lines of Python: see k8slab.score_plugin and
     the second notebook.
     """
-    from k8slab.policies import policy, policy_names
+    from k8slab.policies import gpu_policy_names, policy, policy_names
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("policy", style="bold", no_wrap=True)
     table.add_column("what it prefers")
     table.add_column("ties go to", no_wrap=True)
-    for name in policy_names():
+    for name in (*policy_names(), *gpu_policy_names()):
         known = policy(name)
         table.add_row(name, escape(known.summary), "the lowest row" if known.ties == "lowest" else "one by the seed")
     Console().print(table)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from k8slab.experiments.fgd_run import _CODES
-from k8slab.experiments.fgd_trace import shapes_of, typical_of
 from k8slab.experiments.go_random import GoRandom
 from k8slab.kernels import gpu
+from k8slab.policies.devices import shapes_of, typical_of
 from tests import naive_gpu as naive
 
 MODELS = ("T4", "P100")
@@ -41,11 +41,7 @@ policies = pytest.mark.parametrize("policy", naive.SCORES)
 def empty_nodes(rows):
     """rows : [(cpu, memory, devices, model)]"""
     cpu, memory, devices, model = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
-    milli = np.where(np.arange(devices.max()) < devices[:, None], 1000, 0)
-    tags = np.zeros((len(rows), devices.max() + 1), dtype=np.int64)
-    return gpu.Nodes(
-        cpu, memory, milli, devices, model, milli.sum(axis=1), devices.copy(), tags, np.zeros(len(rows), dtype=np.int64)
-    )
+    return gpu.idle_nodes(cpu, memory, devices, model, int(devices.max()))
 
 
 def naive_nodes(nodes):

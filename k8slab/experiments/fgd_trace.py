@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from k8slab.domain.columns import Codes, Ints
 from k8slab.domain.resources import CPU, GPU, MEMORY
 from k8slab.errors import InputError
 from k8slab.experiments.go_random import GoRandom
-from k8slab.kernels.gpu import WHOLE, Nodes, Shapes, Typical
+from k8slab.kernels.gpu import WHOLE, Nodes, Shapes, Typical, idle_nodes
+from k8slab.policies.devices import MOST_DEVICES, Shape, accepted, most_frequent, shape_of, shapes_of, typical_of
 
 # The paper's 17 traces by the figure that they are drawn in. gpushare20 has no published values.
 FIGURES: Final = {
@@ -30,13 +30,9 @@ FIGURES: Final = {
 }
 TRACES: Final = tuple(trace for traces in FIGURES.values() for trace in traces)
 LOAD_TENTHS: Final = 13  # what arrives, in tenths of the cluster's GPUs
-TYPICAL_PERCENT: Final = 95
 # Ten clients of the authors' simulator each draw one number between the pods' tuning and the nodes' ranks.
 WATCHERS: Final = 10
-MOST_DEVICES: Final = 63  # the bits of an int64 that says which devices a pod has
 
-Mask = npt.NDArray[np.bool_]
-Shape = tuple[int, int, int, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +135,8 @@ def trace_of(name: str, cluster: Cluster, workload: Workload) -> Trace:
     pods_by_name = np.argsort(np.array(workload.names, dtype=object), kind="stable")
     requests = workload.requests[pods_by_name]
     cpu, memory, gpu = (requests[:, workload.schema.index(resource)] for resource in (CPU, MEMORY, GPU))
-    shape_names, pod_shape = _shapes(cpu, gpu, _specs(workload, pods_by_name))
+    specs = (workload.labels.get(GPU_SPEC) or Codes.none(len(workload))).take(pods_by_name).to_array().tolist()
+    shape_names, pod_shape = _shapes(cpu, gpu, specs)
     return Trace(
         name,
         tuple(cluster.names[row] for row in by_name.tolist()),
@@ -151,7 +148,7 @@ def trace_of(name: str, cluster: Cluster, workload: Workload) -> Trace:
         gpu,
         shape_names,
         shapes_of(shape_names, models),
-        typical_of(_most_frequent(shape_names, pod_shape), len(pod_shape), models),
+        typical_of(most_frequent(shape_names, pod_shape), len(pod_shape), models),
         cluster.source.partition("\n")[0],
         f"{cluster.content_hash()[:32]}{workload.content_hash()[:32]}",
     )
@@ -175,7 +172,7 @@ def _check_models(workload: Workload, file: str, cluster: Cluster) -> None:
     specs = workload.labels.get(GPU_SPEC) or Codes.none(len(workload))
     known = cluster.labels[GPU_MODEL].values
     for code, spec in enumerate(specs.values):
-        unknown = [model for model in _accepted(spec) if model not in known]
+        unknown = [model for model in accepted(spec) if model not in known]
         if unknown:
             row = int(np.argmax(specs.codes == code))
             raise InputError(
@@ -184,97 +181,17 @@ def _check_models(workload: Workload, file: str, cluster: Cluster) -> None:
             )
 
 
-def _accepted(spec: str) -> list[str]:
-    return [model for model in spec.split("|") if model]
-
-
-def _specs(workload: Workload, rows: Ints) -> list[str]:
-    labels = workload.labels.get(GPU_SPEC) or Codes.none(len(workload))
-    return ["|".join(_accepted(spec or "")) for spec in labels.take(rows).to_array().tolist()]
-
-
-def _shapes(cpu: Ints, gpu: Ints, specs: Sequence[str]) -> tuple[tuple[Shape, ...], Ints]:
-    """The distinct (cpu, milli of each device, devices, spec), and int64[P] which one each pod has."""
+def _shapes(cpu: Ints, gpu: Ints, specs: Sequence[str | None]) -> tuple[tuple[Shape, ...], Ints]:
+    """The distinct shapes of pods, and int64[P] which one each pod has."""
     index: dict[Shape, int] = {}
-    rows = []
-    for each_cpu, milli, spec in zip(cpu.tolist(), gpu.tolist(), specs, strict=True):
-        shape = (each_cpu, min(milli, WHOLE), -(-milli // WHOLE), spec if milli else "")
-        rows.append(index.setdefault(shape, len(index)))
+    shapes = (shape_of(*asked) for asked in zip(cpu.tolist(), gpu.tolist(), specs, strict=True))
+    rows = [index.setdefault(shape, len(index)) for shape in shapes]
     return tuple(index), np.array(rows, dtype=np.int64)
-
-
-def shapes_of(shapes: Sequence[Shape], models: Sequence[str]) -> Shapes:
-    """Shapes as kernels take them."""
-    accepts = [[not spec or model in _accepted(spec) for model in models] for *_, spec in shapes]
-    cpu, milli, devices = (np.array([shape[part] for shape in shapes], dtype=np.int64) for part in range(3))
-    return Shapes(cpu, milli, devices, np.array(accepts, dtype=np.bool_).reshape(len(shapes), len(models)))
-
-
-def _most_frequent(shapes: Sequence[Shape], pod_shape: Ints) -> list[tuple[Shape, int]]:
-    """The shapes that make up 95 % of the pods, most frequent first, each with its number of pods."""
-    counts = Counter(pod_shape.tolist())
-    ranked = sorted(((count, shapes[row]) for row, count in counts.items()), reverse=True)
-    taken: list[tuple[Shape, int]] = []
-    for count, shape in ranked:
-        if 100 * sum(number for _, number in taken) >= TYPICAL_PERCENT * len(pod_shape):
-            break
-        taken.append((shape, count))
-    return taken
-
-
-def typical_of(taken: Sequence[tuple[Shape, int]], pods: int, models: Sequence[str]) -> Typical:
-    """Typical pods as kernels take them, with the tables of the exact form; see k8slab.kernels.gpu.
-
-    taken : shapes and how many pods have each
-    pods  : how many there are altogether, those of other shapes too
-    """
-    shapes = shapes_of([shape for shape, _ in taken], models)
-    number = np.array([count for _, count in taken], dtype=np.int64)
-    total = int(number.sum())
-    weight = number / pods if total == pods else (number / pods) / (total / pods)
-    cpu_steps, milli_steps = np.unique(shapes.cpu), np.unique(shapes.milli[shapes.milli > 0])
-    # By step of CPU: which typical pods have enough. Step 0 is less than any asks.
-    enough_cpu = np.vstack([np.zeros(len(taken), dtype=np.bool_), cpu_steps[:, None] >= shapes.cpu])
-    enough_milli = np.vstack([np.zeros(len(taken), dtype=np.bool_), milli_steps[:, None] >= shapes.milli])
-    enough_devices = np.arange(MOST_DEVICES + 1)[:, None] >= shapes.devices
-    single, several = (shapes.devices == 1) * number, (shapes.devices > 1) * number
-    return Typical(
-        shapes,
-        weight,
-        number,
-        total,
-        cpu_steps,
-        np.searchsorted(milli_steps, np.arange(WHOLE + 1), side="right"),
-        _counted(shapes.accepts, enough_cpu, enough_milli, single),
-        _counted(shapes.accepts, enough_cpu, enough_devices, several),
-    )
-
-
-def _counted(accepts: Mask, enough_cpu: Mask, enough: Mask, number: Ints) -> Ints:
-    """int64[G, C, L]: the sum of `number` over shapes that accept, have enough CPU, and enough of the devices.
-
-    accepts : bool[T, G], enough_cpu : bool[C, T], enough : bool[L, T], number : int64[T]
-    """
-    # einsum's result may lie in memory in any order, and a kernel is compiled anew for each.
-    return np.ascontiguousarray(
-        np.einsum("tg,ct,lt,t->gcl", accepts, enough_cpu, enough, number, dtype=np.int64, casting="unsafe")
-    )
 
 
 def _empty_nodes(cluster: Cluster, rows: Ints) -> Nodes:
     allocatable = cluster.allocatable[:, rows]
     cpu, memory, gpu = (allocatable[cluster.schema.index(resource)].copy() for resource in (CPU, MEMORY, GPU))
     devices = gpu // WHOLE
-    most = int(devices.max())
-    milli = np.where(np.arange(most) < devices[:, None], WHOLE, 0).astype(np.int64)
-    return Nodes(
-        cpu,
-        memory,
-        milli,
-        devices,
-        cluster.labels[GPU_MODEL].codes[rows].astype(np.int64),
-        milli.sum(axis=1),
-        devices.copy(),
-        np.zeros((len(rows), most + 1), dtype=np.int64),
-        np.zeros(len(rows), dtype=np.int64),
-    )
+    model = cluster.labels[GPU_MODEL].codes[rows].astype(np.int64)
+    return idle_nodes(cpu, memory, devices, model, int(devices.max()))

@@ -124,9 +124,9 @@ def _shipped_plugins() -> dict[str, Any]:
     from k8slab.policies.preemption import DefaultPreemption
 
     filters = (p.NodeUnschedulable, p.NodeName, p.TaintToleration, p.NodeAffinity, p.NodePorts, p.NodeResourcesFit,
-               p.PodTopologySpread, p.InterPodAffinity)
+               p.PodTopologySpread, p.InterPodAffinity, p.GpuDevices)
     scores = (p.LeastAllocated, p.MostAllocated, p.RequestedToCapacityRatio, p.BalancedAllocation, p.ImageLocality,
-              p.BestFit, p.WorstFit, p.DotProduct)
+              p.BestFit, p.WorstFit, p.DotProduct, *p.GPU_SCORES)
     return {plugin.name: plugin for plugin in (*filters, *scores, DefaultPreemption)}
 
 

@@ -137,6 +137,14 @@ class Scratch(NamedTuple):
     last: Ints
 
 
+def idle_nodes(cpu: Ints, memory: Ints, devices: Ints, model: Ints, most: int) -> Nodes:
+    """Nodes whose devices are all free. cpu, memory, devices, model : int64[N]; most : D, at least 1"""
+    milli = np.where(np.arange(most) < devices[:, None], WHOLE, 0).astype(np.int64)
+    tags = np.zeros((len(devices), most + 1), dtype=np.int64)
+    kinds = np.zeros(len(devices), dtype=np.int64)
+    return Nodes(cpu, memory, milli, devices, model, milli.sum(axis=1), devices.copy(), tags, kinds)
+
+
 def scratch_for(nodes: Nodes, shapes: Shapes, pods: int) -> Scratch:
     """Room for placing so many pods."""
     count, most = nodes.milli.shape
@@ -246,10 +254,8 @@ def fullest_device(nodes, i, want):
 
 
 @kernel
-def fits(nodes, i, shapes, s):
-    """Whether node i can hold a pod of shape s, memory apart."""
-    if nodes.cpu[i] < shapes.cpu[s]:
-        return False
+def has_devices(nodes, i, shapes, s):
+    """Whether node i has devices free for a pod of shape s, of a model that it accepts."""
     count = shapes.devices[s]
     if count == 0:
         return True
@@ -258,6 +264,12 @@ def fits(nodes, i, shapes, s):
     if shapes.milli[s] == WHOLE:
         return nodes.whole[i] >= count
     return fullest_device(nodes, i, shapes.milli[s]) >= 0
+
+
+@kernel
+def fits(nodes, i, shapes, s):
+    """Whether node i can hold a pod of shape s, memory apart."""
+    return nodes.cpu[i] >= shapes.cpu[s] and has_devices(nodes, i, shapes, s)
 
 
 @kernel
@@ -412,6 +424,17 @@ def score_node(policy, nodes, i, before, shapes, s, typical, scratch):
     if policy == PACKING:
         return gpu_packing(nodes, i, milli, count)
     return 0
+
+
+@kernel
+def judge_nodes(policy, nodes, shapes, s, typical, scratch, free, score):
+    """All nodes for a pod of shape s: bool[N] whether they have devices free, int64[N] the score, 0 where it can't be.
+
+    scratch.before : must hold fragment_exactly of every node
+    """
+    for i in range(score.shape[0]):
+        free[i] = has_devices(nodes, i, shapes, s)
+        score[i] = max(score_node(policy, nodes, i, scratch.before[i], shapes, s, typical, scratch), 0)
 
 
 # -- choosing and taking ----------------------------------------------------------------

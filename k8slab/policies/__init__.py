@@ -24,6 +24,7 @@ __all__ = [
     "Ties",
     "array",
     "filter_plugin",
+    "gpu_policy_names",
     "kernel",
     "label",
     "policy",
@@ -109,9 +110,41 @@ _SHIPPED: Final[dict[str, Callable[..., Policy]]] = {
 }
 
 
+def _gpu(name: str, summary: str, *scores: plugins.GpuScore) -> Callable[[], Policy]:
+    """A policy of the FGD study: GPU devices told apart, and one of its scores or none."""
+    devices = plugins.GpuDevices.for_score(*scores or (None,))
+    weighted = tuple((score, 1.0) for score in scores)
+    return lambda: Policy(name, summary, (*FILTERS, devices), weighted, "lowest" if scores else "random")
+
+
+# Of the study "Beware of Fragmentation". Of clusters without GPUs they say nothing, and so they aren't among the
+# names that stand for all policies.
+_GPU_SHIPPED: Final[dict[str, Callable[..., Policy]]] = {
+    "fgd": _gpu("fgd", "Where least of the GPUs gets out of typical pods' reach.", plugins.FragmentationGradient()),
+    "fgd-best-fit": _gpu(
+        "fgd-best-fit", "Least cpu and GPU left, in parts of 128 cores and 8 GPUs.", plugins.GpuBestFit()
+    ),
+    "fgd-dot-product": _gpu(
+        "fgd-dot-product", "The smallest product of free and asked cpu and GPU.", plugins.GpuDotProduct()
+    ),
+    "fgd-gpu-packing": _gpu(
+        "fgd-gpu-packing", "First GPUs in use, then nodes in use, then idle nodes.", plugins.GpuPacking()
+    ),
+    "fgd-gpu-clustering": _gpu(
+        "fgd-gpu-clustering", "Pods together that ask alike of GPUs.", plugins.GpuClustering()
+    ),
+    "fgd-random": _gpu("fgd-random", "Any node with GPU devices for the pod, each as likely."),
+}
+
+
 def policy_names() -> tuple[str, ...]:
-    """The names of the shipped policies."""
+    """The names of the shipped policies for any cluster; `gpu_policy_names` has those for GPUs."""
     return tuple(_SHIPPED)
+
+
+def gpu_policy_names() -> tuple[str, ...]:
+    """The names of the shipped policies that tell GPU devices apart."""
+    return tuple(_GPU_SHIPPED)
 
 
 def policy(name: str, **arguments: Any) -> Policy:
@@ -126,9 +159,10 @@ def policy(name: str, **arguments: Any) -> Policy:
     >>> policy("best-fit").scores
     ((BestFit(resources=None), 1),)
     """
-    if name not in _SHIPPED:
-        raise UnknownName("policy", name, _SHIPPED)
-    make = _SHIPPED[name]
+    known_names = {**_SHIPPED, **_GPU_SHIPPED}
+    if name not in known_names:
+        raise UnknownName("policy", name, known_names)
+    make = known_names[name]
     known = tuple(inspect.signature(make).parameters)
     for argument in arguments:
         if argument not in known:

@@ -16,6 +16,7 @@ from typing import Final, get_args
 from k8slab.domain.columns import NodeColumns, PodColumns
 from k8slab.errors import InputError
 from k8slab.policies import plugins
+from k8slab.policies.by_devices import place_by_devices
 from k8slab.policies.compiled import KERNEL_OF, NORMALIZED, Problem, active_scores, is_idle, is_static
 from k8slab.policies.policy import Decisions, Path, Policy, Ties
 from k8slab.policies.run import Run, place_stepwise
@@ -49,6 +50,9 @@ def place(
     small = len(pods) <= SMALL_PODS and len(pods) * len(nodes) <= SMALL_PAIRS
     if path == "stepwise" or (path is None and small):
         return place_stepwise(run, report)
+    by_devices = place_by_devices(run, report) if path != "tree" else None
+    if by_devices is not None:
+        return by_devices
     reason = _cannot_scan(policy, run.snapshot)
     problem = None if reason else Problem.of(policy, run.snapshot)
     if problem is None:

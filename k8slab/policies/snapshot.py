@@ -204,6 +204,7 @@ class Snapshot:
                pods on one port the first to go frees it
     incoming : the pods to schedule
     plugins  : those of the policy, whose counts are to be kept
+    devices  : the nodes' GPU devices, None unless a plug-in keeps them
 
     The term is kube-scheduler's. Nothing that was passed in is changed.
     """
@@ -214,6 +215,7 @@ class Snapshot:
         self._counters: dict[Hashable, Counter] = {}
         self._counters_of: dict[int, list[Counter]] = {}
         self._prepared: dict[Any, Any] = {}
+        self.devices: Any = None
         nominated = PlacedPods.none(nodes.schema) if nodes.nominated is None else nodes.nominated
         self.nominated = Crowd(nominated.pods, nodes.schema)
         self._promised: dict[int, list[int]] = {}
@@ -378,6 +380,8 @@ class Snapshot:
         for counter in self._counters.values():
             self._tally(counter, crowd.kin[pods], node_rows)
         self._arrived.append((pods, node_rows))
+        for pod, node_row in zip(pods.tolist(), node_rows.tolist(), strict=True) if self.devices is not None else ():
+            self.devices.move(crowd, pod, node_row, 1)
         for pod in pods.tolist() if self._promised else ():
             self._keep_promise(pod)
 
@@ -451,6 +455,8 @@ class Snapshot:
         self.nonzero[:, node_row] += by * crowd.nonzero(pod)
         for port in crowd.pods.spec(pod).ports:
             self.ports[self._port_rows[port], node_row] = by > 0
+        if self.devices is not None:
+            self.devices.move(crowd, pod, node_row, by)
         if not self._counters:
             return
         kin = int(crowd.kin[pod])

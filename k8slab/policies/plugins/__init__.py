@@ -19,6 +19,16 @@ from k8slab.policies.plugins.base import (
     Refusal,
     Score,
 )
+from k8slab.policies.plugins.gpu import (
+    GPU_SCORES,
+    FragmentationGradient,
+    GpuBestFit,
+    GpuClustering,
+    GpuDevices,
+    GpuDotProduct,
+    GpuPacking,
+    GpuScore,
+)
 from k8slab.policies.plugins.image_locality import ImageLocality
 from k8slab.policies.plugins.inter_pod_affinity import InterPodAffinity
 from k8slab.policies.plugins.node_affinity import NodeAffinity
@@ -38,6 +48,7 @@ from k8slab.policies.plugins.taint_toleration import TaintToleration
 
 __all__ = [
     "FINE",
+    "GPU_SCORES",
     "STATUS",
     "SUCCESS",
     "UNRESOLVABLE",
@@ -48,6 +59,13 @@ __all__ = [
     "DotProduct",
     "Filter",
     "Floats",
+    "FragmentationGradient",
+    "GpuBestFit",
+    "GpuClustering",
+    "GpuDevices",
+    "GpuDotProduct",
+    "GpuPacking",
+    "GpuScore",
     "ImageLocality",
     "InterPodAffinity",
     "LeastAllocated",
@@ -84,6 +102,7 @@ _SCORES: Final[tuple[Callable[[], Score], ...]] = (
     BestFit,
     WorstFit,
     DotProduct,
+    *GPU_SCORES,
 )
 
 
