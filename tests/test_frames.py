@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import k8slab
+from k8slab.analysis import gpu
 from k8slab.analysis.frames import FRAMES, check_frame, describe
 from k8slab.analysis.utilization import stranded, utilization_over_time, utilization_quantiles
 from k8slab.application import QueuedScheduler, SchedulingQueue
@@ -135,7 +136,16 @@ def public_frames() -> Mapping[str, Any]:
         "scheduling_queue": queue.to_frame(),
         "scheduling_attempts": scheduler.to_frame(),
         **reproduced_frames(),
+        **gpu_frames(),
     }
+
+
+def gpu_frames() -> dict[str, Any]:
+    """A node with one GPU, and two pods that want it."""
+    cluster = k8slab.Cluster.from_frame({"node": ["n"], "cpu_milli": [9], "memory_bytes": [9], "gpu_milli": [1000]})
+    pods = {"pod": ["a", "b"], "cpu_milli": [1, 1], "memory_bytes": [1, 1], "gpu_milli": [600, 600]}
+    placement = k8slab.schedule(cluster, k8slab.Workload.from_frame(pods), "fgd")
+    return {f"gpu.{name}": getattr(gpu, f"gpu_{name}")(placement) for name in ("curves", "classes", "failures")}
 
 
 def reproduced_frames() -> dict[str, Any]:

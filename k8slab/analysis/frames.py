@@ -118,6 +118,13 @@ _SEED: Final = Column("seed", "int64", "", "of the arrival order and of random t
 _ALLOCATED: Final = Column("<resource>_allocated_percent", "float64", "percent", "requested of allocatable over the "
                            "whole cluster, foreign usage and pods bound before included; every resource but pods")
 
+_FAILED_SHAPES: Final = (
+    Column("cpu_milli", "int64", "milli", "what a pod asks"),
+    Column("gpu_milli", "int64", "milli", "what it asks of each GPU; 0 without GPU"),
+    Column("gpus", "int64", "count", "how many GPUs it asks"),
+    Column("models", "string", "", "the models it accepts, joined by |; empty for any"),
+    Column("pods", "int64", "count", "how many pods of this shape found no node"),
+)
 _REPRODUCED: Final = (Column("trace", "string", "", "the pod list's name"), _POLICY, _SEED)
 
 FRAMES: Final[dict[str, tuple[Column, ...]]] = {
@@ -345,6 +352,24 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("node_row", "int64", "", "the node's row; -1 where none is meant"),
         Column("value", "int64", "", "the new code of NODE_STATE, PHASE and FINISHED, else 0"),
     ),
+    # k8slab.analysis.gpu.gpu_curves: one row a pod, in order of arrival.
+    "gpu.curves": (
+        Column("pod", "string", "", "the pod that has just arrived"),
+        Column("arrived_percent", "float64", "percent", "asked so far, of the cluster's GPUs"),
+        Column("allocated_percent", "float64", "percent", "allocated, of the cluster's GPUs"),
+        Column("fragmented_percent", "float64", "percent", "idle but out of typical pods' reach, of the cluster's "
+               "GPUs"),
+        Column("fragmented_of_idle_percent", "float64", "percent", "the same, of the idle GPUs"),
+    ),
+    # k8slab.analysis.gpu.gpu_classes: one row a class.
+    "gpu.classes": (
+        Column("class", "string", "", "what keeps a typical pod from idle GPUs"),
+        Column("meaning", "string", "", "the same in words"),
+        Column("gpus", "float64", "GPUs", "idle GPUs, averaged over the typical pods"),
+        Column("of_idle_percent", "float64", "percent", "the same, of the idle GPUs"),
+    ),
+    # k8slab.analysis.gpu.gpu_failures: one row a shape of pods that found no node, most pods first.
+    "gpu.failures": _FAILED_SHAPES,
     # Reproduction.results: one row a run, with the columns of the published by_seed.csv.
     "reproduction.results": (
         *_REPRODUCED,
@@ -369,11 +394,7 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
     # Reproduction.failures: one row a run and shape of pods that found no node, most pods first.
     "reproduction.failures": (
         *_REPRODUCED,
-        Column("cpu_milli", "int64", "milli", "what a pod asks"),
-        Column("gpu_milli", "int64", "milli", "what it asks of each GPU; 0 without GPU"),
-        Column("gpus", "int64", "count", "how many GPUs it asks"),
-        Column("models", "string", "", "the models it accepts, joined by |; empty for any"),
-        Column("pods", "int64", "count", "how many pods of this shape found no node"),
+        *_FAILED_SHAPES,
     ),
     # Reproduction.differences: one row a policy and curve; empty where nothing published is at hand.
     "reproduction.differences": (

@@ -115,7 +115,7 @@ class DeviceTable:
     """The devices of a snapshot's nodes, kept up to date as pods come and go.
 
     nodes   : what is free; cpu too, as fragmentation counts it. Memory is the snapshot's.
-    shapes  : the distinct requests of all pods there
+    shapes, shape_names : the distinct requests of all pods there
     typical : the shapes that make up 95 % of the pods to schedule
     rule    : kernels.gpu.FGD chooses the device where least is fragmented, any other the fullest that will do
     """
@@ -132,8 +132,9 @@ class DeviceTable:
         index: dict[Shape, int] = {}
         self._shape_of = {id(crowd): self._numbered(crowd, index) for crowd in crowds}
         known = (*models.values, "")  # a node without the label has a model of no name
-        self.shapes = shapes_of(list(index), known)
-        taken = most_frequent(list(index), self.incoming_shapes)
+        self.shape_names = tuple(index)
+        self.shapes = shapes_of(self.shape_names, known)
+        taken = most_frequent(self.shape_names, self.incoming_shapes)
         self.typical = typical_of(taken, len(self.incoming_shapes), known)
         if not self.typical.total:
             self._rule = kernels.BEST_FIT  # without pods to come there is nobody to be fragmented for
@@ -177,6 +178,11 @@ class DeviceTable:
     def incoming_shapes(self) -> Ints:
         """int64[P]: the shapes of the pods to schedule."""
         return self._shape_of[id(self._snapshot.incoming)]
+
+    @property
+    def asked_milli(self) -> Ints:
+        """int64[P]: milli of GPUs that the pods to schedule ask."""
+        return np.asarray((self.shapes.milli * self.shapes.devices)[self.incoming_shapes])
 
     def shape(self, pod: int) -> int:
         """The shape of a pod to schedule."""
