@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from k8slab.experiments.placement import Placement
 from k8slab.experiments.what_if import weight_flips
 
 FACTORS = (0.0, 0.5, 3.0)
+DUMPS = Path(__file__).parents[2] / "shared" / "data" / "kubernetes"
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,16 @@ def test_a_replay_knows_who_had_to_go() -> None:
     assert len(placement.evictions) == 2
     for number, judged in enumerate(placement.replay(range(7))):
         assert judged.message() == placement.evaluate(number).message()
+
+
+@pytest.mark.skipif(not DUMPS.is_dir(), reason="the sample dumps are not part of the project")
+def test_on_a_sample_dump_taints_are_a_switch_and_resources_a_dial() -> None:
+    dump = DUMPS / "medium-kubectl-nodes-pods.json.gz"
+    cluster, workload = k8slab.Cluster.from_kubernetes(dump), k8slab.Workload.from_kubernetes(dump, "all")
+    placement = k8slab.schedule(cluster.without_pods(), workload, seed=7)
+    flipped = weight_flips(placement, (0.0, 10.0), every=8).set_index(["plugin", "factor"])["flipped"]
+    assert flipped["TaintToleration", 0.0] > flipped["TaintToleration", 10.0] == 0
+    assert flipped["NodeResourcesFit", 0.0] > 0 < flipped["NodeResourcesFit", 10.0]
 
 
 @pytest.mark.parametrize(
