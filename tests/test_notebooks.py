@@ -25,8 +25,8 @@ def _printed(cells: list[Any]) -> str:
     return "".join(output.text for output in _outputs(cells) if output.output_type == "stream")
 
 
-def test_there_are_four_numbered_in_order() -> None:
-    assert [path.name[:3] for path in NOTEBOOKS] == ["01-", "02-", "03-", "04-"]
+def test_there_are_five_numbered_in_order() -> None:
+    assert [path.name[:3] for path in NOTEBOOKS] == ["01-", "02-", "03-", "04-", "05-"]
 
 
 @each_notebook
