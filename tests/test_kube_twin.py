@@ -22,6 +22,7 @@ ZONE, HOSTNAME = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 MIB = 2**20
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded scenarios are not part of the project")
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_the_twin_decides_as_recorded(category: str) -> None:

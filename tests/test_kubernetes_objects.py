@@ -790,6 +790,7 @@ def check_pods(pods, twins, cluster, nodes, *, bound):
         assert {key for key in pods.labels if pods.labels[key].codes[row] >= 0} == set(twin.labels)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not CATEGORIES, reason="the recorded scenarios are not part of the project")
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_recorded_objects_are_read_as_the_twin_reads_them(category):

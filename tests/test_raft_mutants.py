@@ -18,6 +18,7 @@ def first_violation(lab, family="random", schedules=SCHEDULES):
     return None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_the_laboratory_catches(mutant):
     with mutated(mutant) as lab:
