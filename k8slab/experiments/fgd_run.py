@@ -170,7 +170,8 @@ def summary(run: FgdRun, table: Curves) -> dict[str, Any]:
     row: dict[str, Any] = {"trace": run.trace.name, "policy": run.policy, "seed": run.seed}
     row |= {f"alloc_{load}": float(table.allocation[load]) for load in (100, 130)}
     row |= {f"frag_amount_{load}": float(table.frag_amount[load]) for load in (50, 100, 130)}
-    row |= {f"frag_ratio_{load}": round(float(table.frag_ratio[load]), 4) for load in (50, 100, 130)}
+    # numpy's rounding, which takes a half to the even neighbour; Python's goes by the exact binary value.
+    row |= {f"frag_ratio_{load}": float(np.round(table.frag_ratio[load], 4)) for load in (50, 100, 130)}
     row["failed_pods"] = int(run.failed.sum())
     row["failed_pods_by_100"] = int((run.failed & by_100).sum())
     row["pods_submitted"] = len(run.pods)
