@@ -7,6 +7,7 @@ from typing import Any
 
 from k8slab.domain.probes import Probe, ProbedContainer, ProbeKind, ProbeResult, ProbeWorker, Sight, step
 from k8slab.domain.restart_backoff import Backoff, BackoffEntry, ContainerState, restarts
+from k8slab.errors import UnknownName
 from k8slab.experiments.conform_controllers.times import ns, seconds
 
 Json = dict[str, Any]
@@ -39,7 +40,7 @@ def _operate(
         return None if entry is None or backoff.forgets(entry, now_ns) else entry, None
     if op == "reset":
         return None, None
-    raise NotImplementedError(f"back-off operation {op!r}")
+    raise UnknownName("back-off operation", op, ("get", "exists", "in_backoff_since", "next", "gc", "reset"))
 
 
 def _backoff_ticks(case: Json) -> Json:

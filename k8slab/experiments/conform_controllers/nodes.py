@@ -30,6 +30,7 @@ from k8slab.domain.node_lifecycle.zones import (
     disrupt,
     zone_state,
 )
+from k8slab.errors import UnknownName
 from k8slab.experiments.conform_controllers.times import ns, seconds
 
 Json = dict[str, Any]
@@ -191,7 +192,7 @@ def _queue(case: Json) -> Json:
             refused = {name for name, answer in operation["answers"].items() if answer != "success"}
             results.append(queue.hand_out(_all_but(refused), 0))
         else:
-            raise NotImplementedError(f"queue operation {op!r}")
+            raise UnknownName("queue operation", op, ("add", "remove", "clear", "order", "try"))
     return {"results": results}
 
 
