@@ -74,10 +74,10 @@ class Run:
         return Decisions(self.chosen, path, tuple(self.evictions))
 
 
-def place_stepwise(run: Run, report: Callable[[int], None]) -> Decisions:
-    """Place all pods in numpy, plug-in by plug-in: any policy, no compilation, no rounding."""
+def place_stepwise(run: Run, report: Callable[[int], None], start: int = 0) -> Decisions:
+    """Place all pods from `start` on in numpy, plug-in by plug-in: any policy, no compilation, no rounding."""
     pods = len(run.snapshot.pods)
-    for pod in range(pods):
+    for pod in range(start, pods):
         run.place(pod)
         if pod % 100 == 99:
             report(pod + 1)

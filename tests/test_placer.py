@@ -1,0 +1,188 @@
+"""The Placer decides as a fresh policy on the state as it is, whatever happened to the state before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from k8slab import policies
+from k8slab.domain.columns import Codes, Taint
+from k8slab.domain.pod_spec import PodSpec
+from k8slab.domain.resources import ResourceSchema
+from k8slab.errors import StateConflict
+from k8slab.policies import Policy
+from k8slab.policies.placer import Placer
+from k8slab.state import ClusterState
+
+ZONE = "topology.kubernetes.io/zone"
+SPOT = (Taint("spot", "", "NoExecute"),)
+ASKS = [(100, 1), (100, 1), (250, 4), (900, 2), (0, 0), (333, 7)]
+SIZES = [(1000, 8), (2000, 16), (4000, 8), (0, 0)]
+VERBS = ["unbind", "finish", "remove", "node", "capacity", "labels", "foreign", "join", "leave", "ask"]
+SPECS = [None, None, None, PodSpec(node_selector=((ZONE, "a"),))]
+
+
+def a_state() -> ClusterState:
+    return ClusterState(ResourceSchema())
+
+
+class History:
+    """Random verbs on a state, drawn by hypothesis; what is legal at the time."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self.state = a_state()
+        self._draw = data.draw
+        self._names = 0
+
+    def pick(self, options: Any) -> Any:
+        return self._draw(st.sampled_from(list(options)))
+
+    def _named(self, kind: str) -> list[str]:
+        self._names += 1
+        return [f"{kind}{self._names}"]
+
+    def add_nodes(self) -> None:
+        for _ in range(self.pick([1, 2, 5])):
+            size = np.array([*self.pick(SIZES), self.pick([1, 3, 10])])[:, None]
+            labels = {ZONE: Codes.of([self.pick(["a", "b"])])}
+            taints = Codes.of([self.pick([(), (), SPOT])])
+            self.state.add_nodes(self._named("n"), size, labels=labels, taints=taints)
+
+    def add_pods(self) -> np.ndarray:
+        rows = []
+        for _ in range(self.pick([1, 3, 8])):
+            asks = np.array([[*self.pick(ASKS), 1]])
+            specs, rank = Codes.of([self.pick(SPECS)]), self.pick([0, 10])
+            rows.append(self.state.add_pods(self._named("p"), asks, specs=specs, priority=rank))
+        return np.concatenate(rows)
+
+    def change(self) -> None:
+        """One verb that isn't the placer's."""
+        state = self.state
+        nodes = np.flatnonzero(state.node_alive)
+        bound = np.flatnonzero(state.pod_node >= 0)
+        verb = self.pick(VERBS)
+        if verb == "join" or not len(nodes):
+            self.add_nodes()
+        elif verb in ("unbind", "finish", "remove") and len(bound):
+            {"unbind": state.unbind, "finish": state.finish, "remove": state.remove_pods}[verb](int(self.pick(bound)))
+        elif verb == "node":
+            state.set_node_state(int(self.pick(nodes)), self.pick([0, 0, 1, 2, 3]))
+        elif verb == "capacity":
+            state.update_node(int(self.pick(nodes)), allocatable=np.array([*self.pick(SIZES), 4]))
+        elif verb == "labels":
+            state.update_node(int(self.pick(nodes)), labels={ZONE: self.pick(["a", "b"])}, taints=self.pick([(), SPOT]))
+        elif verb == "foreign":
+            state.set_foreign(int(self.pick(nodes)), np.array([self.pick([0, 100]), 1, 0]))
+        elif verb == "leave":
+            node = int(self.pick(nodes))
+            if len(state.pods_on(node)):
+                state.remove_pods(state.pods_on(node))
+            state.remove_node(node)
+        elif verb == "ask" and len(bound):
+            state.update_pod(int(self.pick(bound)), request=np.array([*self.pick(ASKS), 1]), force=True)
+
+
+def expected(policy: Policy, state: ClusterState, rows: np.ndarray, seed: int, ties: Any) -> list[int]:
+    alone = replace(policy, post_filter=None)
+    nodes, pods = state.node_columns(), state.pod_columns(rows)
+    return alone.place(nodes, pods, seed=seed, ties=ties, path="stepwise").node_rows.tolist()
+
+
+NAMES = ["kube-default", "most-allocated", "best-fit", "first-fit"]
+
+
+@settings(max_examples=30)
+@given(st.data(), st.sampled_from(NAMES), st.integers(0, 5), st.sampled_from(["lowest", "random"]))
+def test_a_placer_decides_as_a_fresh_policy_after_any_history(data, name, seed, ties):
+    history, policy = History(data), policies.policy(name)
+    history.add_nodes()
+    placer = Placer(policy, history.state, seed=seed, ties=ties)
+    for _ in range(data.draw(st.integers(1, 6))):
+        for _ in range(data.draw(st.integers(0, 3))):
+            history.change()
+        history.add_pods()
+        waiting = history.state.pending_rows()
+        wanted = expected(policy, history.state, waiting, seed, ties)
+        found = placer.place(waiting)
+        assert found.tolist() == wanted
+        placed = found >= 0
+        history.state.bind(waiting[placed], found[placed])
+    history.state.check()
+
+
+@settings(max_examples=15)
+@given(st.data(), st.sampled_from(NAMES), st.sampled_from(["lowest", "random"]))
+def test_pods_that_are_placed_and_not_bound_yet_count(data, name, ties):
+    history, policy = History(data), policies.policy(name)
+    history.add_nodes()
+    placer = Placer(policy, history.state, ties=ties)
+    history.add_pods()
+    waiting = history.state.pending_rows()
+    wanted = expected(policy, history.state, waiting, 0, ties)
+    assert [int(placer.place(row)[0]) for row in waiting] == wanted
+    placer.forget(waiting)
+    assert placer.place(waiting).tolist() == wanted
+
+
+def two_nodes() -> tuple[ClusterState, Placer]:
+    state = a_state()
+    state.add_nodes(["n0", "n1"], [[1000, 4000], [4000, 4000], [5, 5]])
+    return state, Placer(policies.policy("first-fit"), state)
+
+
+def test_pods_fill_one_node_then_the_next_and_come_back_when_one_leaves() -> None:
+    state, placer = two_nodes()
+    pods = state.add_pods([f"p{i}" for i in range(3)], [[600, 1000, 1]] * 3)
+    rows = placer.place(pods)
+    assert rows.tolist() == [0, 1, 1]
+    state.bind(pods, rows)
+    state.finish(pods[:1])
+    assert placer.place(state.add_pods(["late"], [[600, 1000, 1]])).tolist() == [0]
+
+
+def test_a_node_that_fails_takes_no_pod() -> None:
+    state, placer = two_nodes()
+    state.set_node_state(0, 1)
+    assert placer.place(state.add_pods(["p"], [[600, 1000, 1]])).tolist() == [1]
+
+
+def test_nobody_is_preempted() -> None:
+    state = a_state()
+    state.add_nodes(["n0"], [[1000], [4000], [5]])
+    low = state.add_pods(["low"], [[1000, 1000, 1]])
+    state.bind(low, 0)
+    high = state.add_pods(["high"], [[1000, 1000, 1]], priority=10)
+    assert Placer(policies.policy("kube-default"), state).place(high).tolist() == [-1]
+
+
+def test_a_users_plugin_reads_the_arrays_that_were_given() -> None:
+    state, _ = two_nodes()
+
+    @policies.score_plugin(heat=policies.array("heat"))
+    def cool(heat, score):
+        score[:] = -heat
+
+    placer = Placer(
+        policies.policy("first-fit").with_score(cool), state, arrays={"heat": np.array([5.0, 1.0])}, ties="lowest"
+    )
+    assert placer.place(state.add_pods(["p"], [[600, 1000, 1]])).tolist() == [1]
+
+
+def test_a_pod_that_has_a_node_is_refused() -> None:
+    state, placer = two_nodes()
+    pod = state.add_pods(["p"], [[600, 1000, 1]])
+    placer.place(pod)
+    with pytest.raises(StateConflict, match="cannot place pod row 0: it has a node already, 'n0'"):
+        placer.place(pod)
+    state.bind(pod, 0)
+    with pytest.raises(StateConflict, match="it has a node already, 'n0'"):
+        placer.place(pod)
+    state.remove_pods(pod)
+    with pytest.raises(StateConflict, match="cannot place pod row 0: it was removed"):
+        placer.place(pod)
