@@ -3,13 +3,19 @@
     K8slabError
     ├── InputError (ValueError)         what was handed in can't be used: a frame, a file, an option
     │   ├── QuantityError               "1.5Gib" is no Kubernetes quantity
-    │   └── UnknownName                 no policy, column or node of that name; the nearest is said
+    │   ├── UnknownName                 no policy, column or node of that name; the nearest is said
+    │   ├── MembershipError             a change of a Raft cluster's members that can't be made now
+    │   └── EntryTooLarge               a proposal larger than Raft's configuration allows
     ├── NotEnoughCapacity               a verb would put more on a node than it has
     ├── StateConflict                   a verb that the state forbids: binding a pod that is bound
+    │   └── LogConflict                 a Raft log would contradict what is committed: the member must stop
+    ├── MetricUnavailable               an autoscaler's metric can't be evaluated now; `code` says why
+    ├── InvariantBroken                 the Raft lab saw what must never happen; `rule` names it
     ├── PluginError                     a user's plug-in returned NaN, a wrong shape, did not compile
     ├── OutputError (OSError)           a folder or file can't be written
     └── Interrupted (KeyboardInterrupt) Ctrl-C; `partial` holds what was already computed
 
+Those that only one part raises stand there: `k8slab.domain.raft`, `domain.autoscaling.values`, `simulation.raft_invariants`.
 "No node fits" is none of these: it is a result.
 """
 
