@@ -15,7 +15,8 @@
     ├── OutputError (OSError)           a folder or file can't be written
     └── Interrupted (KeyboardInterrupt) Ctrl-C; `partial` holds what was already computed
 
-Those that only one part raises stand there: `k8slab.domain.raft`, `domain.autoscaling.values`, `simulation.raft_invariants`.
+Those that only one part raises stand there: in `k8slab.domain.raft.errors`, `k8slab.domain.autoscaling.values`,
+`k8slab.simulation.raft_invariants`.
 "No node fits" is none of these: it is a result.
 """
 

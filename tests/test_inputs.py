@@ -539,6 +539,25 @@ def test_take_keeps_rows_together():
     assert len(workload.take([])) == 0
 
 
+@given(st.lists(st.sampled_from(["a", "b", "a/2", "a/2/2"]), unique=True, min_size=1), st.data())
+def test_a_pod_taken_again_is_a_pod_of_its_own(names, data):
+    workload = Workload.of(names, [[i + 1, 2**20, 1] for i in range(len(names))])
+    rows = data.draw(st.lists(st.integers(0, len(names) - 1), max_size=12))
+    taken = workload.take(rows)
+    told = list(taken.names)
+    assert len(set(told)) == len(rows)
+    for place, (row, name) in enumerate(zip(rows, told, strict=True)):
+        assert taken.requests[place, 0] == row + 1
+        assert name == names[row] if row not in rows[:place] else name.startswith(f"{names[row]}/")
+    assert taken.take(np.arange(len(rows))).content_hash() == taken.content_hash()
+
+
+def test_a_sample_with_replacement_runs():
+    workload = Workload.synthetic(5).take([4, 0, 4, 4])
+    state = Cluster.synthetic(3).new_state(workload.schema)
+    assert [state.pod_name(row) for row in workload.add_to(state)] == ["pod-4", "pod-0", "pod-4/2", "pod-4/3"]
+
+
 def test_a_wider_schema_adds_nothing():
     wider = ResourceSchema.of(["nvidia.com/gpu"])
     cluster, workload = Cluster.synthetic(3).with_schema(wider), Workload.synthetic(3).with_schema(wider)

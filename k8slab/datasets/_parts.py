@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from k8slab.domain.columns import Codes
+from k8slab.domain.columns import Codes, Names
 from k8slab.domain.resources import PODS, ResourceSchema
 from k8slab.units import format_amount
 
@@ -42,6 +42,24 @@ def widened(amounts: npt.NDArray[np.int64], ours: ResourceSchema, wider: Resourc
     out = np.zeros((len(wider), amounts.shape[1]), dtype=np.int64)
     out[ours.rows_in(wider)] = amounts
     return sealed(out)
+
+
+def told_apart(names: Names) -> Names:
+    """The same names, but that a repeated one is numbered: "pod-3", "pod-3/2", ... by the next number that is free."""
+    if names.repeated() is None:
+        return names
+    taken = set(names)
+    last = dict.fromkeys(taken, 0)
+    distinct = []
+    for name in names:
+        last[name] += 1
+        called = name
+        while last[name] > 1 and called in taken:
+            called = f"{name}/{last[name]}"
+            last[name] += called in taken
+        taken.add(called)
+        distinct.append(called)
+    return Names(distinct)
 
 
 def request_classes(requests: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -202,8 +202,13 @@ class Workload:
     def take(self, rows: npt.ArrayLike) -> Workload:
         """The pods of these rows (numbers or a mask), in this order.
 
+        A row may stand more than once, as in a sample with replacement. Names stay unique: what
+        comes of a pod for the second time is called "name/2", or by the next number that is free.
+
         >>> list(Workload.synthetic(5).take([4, 0]).names)
         ['pod-4', 'pod-0']
+        >>> list(Workload.synthetic(5).take([4, 0, 4, 4]).names)
+        ['pod-4', 'pod-0', 'pod-4/2', 'pod-4/3']
         """
         index = np.asarray(rows)
         if index.dtype == np.bool_:
@@ -211,7 +216,7 @@ class Workload:
         index = index.astype(np.int64)
         return replace(
             self,
-            names=self.names.take(index),
+            names=_parts.told_apart(self.names.take(index)),
             requests=self.requests[index],
             namespaces=self.namespaces.take(index),
             tolerations=self.tolerations.take(index),
