@@ -373,7 +373,7 @@ def test_the_first_pod_is_placed_within_a_second_and_nothing_heavy_is_loaded():
 
 def run_python(code: str) -> str:
     command = [sys.executable, "-c", code]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=240, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     return run.stdout
