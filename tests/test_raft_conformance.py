@@ -73,6 +73,42 @@ def test_a_wrong_expectation_is_told(category, spoil):
     assert outcome.differences, case.id
 
 
+# Kinds of chance that no public case has: how often the first two of five patiences end together (23 % by
+# arithmetic: 1 - sum of (j/10)^4 / 2), a text as a bound, delays that vary, a range of a far quantile.
+CONFLICT = {"role": "candidate", "election_tick": 10, "voters": 5, "rounds": 5000}
+FAR = {"failed": 1, "one_way_ms": [30, 40], "election_timeout_ms": [300, 600], "logs": "identical", "trials": 2500}
+
+
+@pytest.mark.parametrize(
+    ("case", "passes"),
+    [
+        ({"id": "statistical/nonconflict/a", **CONFLICT, "expect": "P(conflict) <= 0.3"}, True),
+        ({"id": "statistical/nonconflict/b", **CONFLICT, "expect": 0.3}, True),
+        ({"id": "statistical/nonconflict/c", **CONFLICT, "expect": 0.233, "tolerance": 0.02}, True),
+        ({"id": "statistical/nonconflict/d", **CONFLICT, "expect": "at most 20% of the rounds"}, False),
+        ({"id": "statistical/nonconflict/e", **CONFLICT, "role": "follower", "expect": "at least 0.2"}, True),
+        ({"id": "statistical/split/u", "setup": {"cluster": 5, "failed": 1, "one_way": [0.1, 0.2]}, "expect": 0.16,
+          "tolerance_abs": 0.02}, True),
+        ({"id": "statistical/variable/u", "setup": {"cluster": 5, "failed": 2, "one_way": "U(0.1, 0.2)"},
+          "expect": 0.395, "tolerance_abs": 0.02}, True),
+        ({"id": "statistical/split/v", "setup": {"cluster": 5, "failed": 1, "one_way": {"uniform": [0.1, 0.2]}},
+          "expect": 0.25, "tolerance_abs": 0.02}, False),
+        ({"id": "statistical/paper/x", "setup": FAR, "expect": {"mean": 468.6}, "range_p999": [None, 1500]}, True),
+        ({"id": "statistical/paper/y", "setup": FAR, "expect": {"mean": 468.6}, "range_p999": [1500, None]}, False),
+        ({"id": "statistical/paper/z", "setup": FAR, "expect": {"mean": 600.0}, "tolerance_mean": 0.05}, False),
+    ],
+    ids=lambda value: value["id"] if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_chance_of_every_kind_is_judged(case, passes):
+    outcome = judge(case)
+    assert (outcome.passed, bool(outcome.differences)) == (passes, not passes)
+
+
+def test_chance_of_an_unknown_kind_is_an_error_that_says_which_there_are():
+    with pytest.raises(InputError, match="no judge for 'weather'; known: past_timeout, randomized"):
+        judge({"id": "statistical/weather/1", "expect": 1})
+
+
 def test_cases_come_with_their_category(tmp_path):
     file = tmp_path / "some.json"
     given = {"id": "quorum/x/1", "op": "vote", "voters": [1, 2, 3], "outgoing": None, "votes": {}, "expect": "pending"}

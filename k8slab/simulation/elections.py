@@ -232,3 +232,29 @@ def split_probability(members: int, dead: int, delay: float) -> float:
     alive = members - dead
     fatal = alive - members // 2 + 1
     return sum(comb(alive, k) * delay**k * (1.0 - delay) ** (alive - k) for k in range(fatal - 1, alive + 1))
+
+
+def mean_election(members: int, dead: int, delay: float, *, write: float = 0.0) -> float:
+    """The mean time from a leader's crash to the next election won, in units of the spread of patience (thesis §9.3).
+
+    delay : one way, constant
+    write : what the winner has to write
+
+    Takes terms to be independent of one another, so it is a bound where votes split often: who stood in a
+    split term is ahead in the next one. From a spread of 10 delays on, simulations agree within 7 %.
+
+    >>> round(10 * mean_election(5, 1, 0.1), 1)
+    12.2
+    """
+    split = split_probability(members, dead, delay)
+    # A leader crashes a quarter of its patience's unit after its last heartbeat, on average.
+    return (1.0 + 1.0 / (members - dead + 1) + delay) / (1.0 - split) + delay + write - 0.25
+
+
+def earliest_timer(alive: int, share: float) -> float:
+    """The probability that the first of so many timers has run out by this share of their spread (thesis §9.3).
+
+    >>> round(earliest_timer(4, 0.25), 3)
+    0.684
+    """
+    return 1.0 - (1.0 - share) ** alive
