@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from k8slab.cli_raft import raft, soak_command
 from k8slab.cli_reproduce import reproduce_command
 from k8slab.errors import InputError, K8slabError, OutputError
 
@@ -386,6 +387,8 @@ def conform_command(
 
 
 app.command("reproduce")(_errors_in_one_line(reproduce_command))
+raft.command("soak")(_errors_in_one_line(soak_command))
+app.add_typer(raft)
 
 
 # --- what goes in

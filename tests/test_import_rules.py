@@ -38,7 +38,7 @@ LAYERS: dict[str, set[str]] = {
 LAYERS["simulation"] = {*LAYERS["facade"]}
 LAYERS["analysis"] = {*LAYERS["simulation"], "simulation", "__init__"}
 LAYERS["experiments"] = {*LAYERS["analysis"], "analysis"}
-EVERYTHING = {"cli", "cli_reproduce", "__init__", "__main__"}
+EVERYTHING = {"cli", "cli_raft", "cli_reproduce", "__init__", "__main__"}
 FREE_FOR_ALL = {"errors", "units"}
 # A plot knows the result that it draws: when called, or for the type checker.
 WHEN_CALLED = {("analysis", "experiments")}
@@ -49,6 +49,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "experiments": {"pandas", "scipy", "matplotlib", "rich"},
     "analysis": {"pandas", "scipy", "matplotlib", "jinja2"},
     "cli": {"typer", "rich"},
+    "cli_raft": {"typer", "rich"},
     "cli_reproduce": {"typer", "rich"},
 }
 # Third-party packages that any layer but the pure ones may load inside a function.
