@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from k8slab.domain.api_objects import NOTHING, ApiObjects
+from k8slab.domain.devices import Devices, Held
 from k8slab.domain.pod_spec import PLAIN, Images, PodSpec
 from k8slab.domain.resources import ResourceSchema
 
@@ -259,10 +260,12 @@ class PlacedPods:
     """Pods and the node of each: those that run, or those that were promised a node.
 
     node_rows : int64[P]
+    devices   : what they hold of their node's devices; None where nobody says
     """
 
     pods: PodColumns
     node_rows: Ints
+    devices: Held | None = None
 
     @classmethod
     def none(cls, schema: ResourceSchema) -> PlacedPods:
@@ -286,6 +289,7 @@ class NodeColumns:
     bound_specs : what any of those may say; () if all are plain
     nominated   : pods that wait for a node they were promised, or None
     objects     : namespaces, services, controllers and budgets
+    devices     : capacity, use and slots of the nodes' devices; None where nobody says
     """
 
     schema: ResourceSchema
@@ -302,6 +306,7 @@ class NodeColumns:
     bound_specs: tuple[PodSpec, ...] = ()
     nominated: PlacedPods | None = None
     objects: ApiObjects = NOTHING
+    devices: Devices | None = None
 
     def __len__(self) -> int:
         return int(self.allocatable.shape[1])
@@ -320,6 +325,7 @@ class NodeColumns:
             labels={key: Codes(column.codes[one], column.values) for key, column in self.labels.items()},
             arrays={name: array[one] for name, array in self.arrays.items()},
             images=Codes(self.images.codes[one], self.images.values),
+            devices=None if self.devices is None else Devices(*(column[one] for column in self.devices)),
         )
 
     @property

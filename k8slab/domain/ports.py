@@ -229,6 +229,7 @@ class Change(NamedTuple):
     pod_rows  : int64[]  -1 where no pod is meant
     node_rows : int64[]  -1 where no node is meant
     value     : what the verb set, as the journal has it
+    devices   : int64[]  of BOUND, the devices that each pod got, as bits; None where no node has any
     """
 
     time_ns: int
@@ -236,6 +237,7 @@ class Change(NamedTuple):
     pod_rows: Ints
     node_rows: Ints
     value: int
+    devices: Ints | None = None
 
 
 @runtime_checkable
@@ -269,7 +271,9 @@ class ClusterStatePort(Protocol):
     def pod_columns(self, pod_rows: npt.NDArray[Any] | None = None) -> PodColumns: ...
     def pending_rows(self) -> Ints: ...
     def changes(self, since: int) -> Sequence[Change]: ...
-    def bind(self, pod_rows: int | Ints, node_rows: int | Ints, *, force: bool = False) -> None: ...
+    def bind(
+        self, pod_rows: int | Ints, node_rows: int | Ints, *, devices: npt.ArrayLike | None = None, force: bool = False
+    ) -> None: ...
     def unbind(self, pod_rows: int | Ints) -> None: ...
     def nominate(self, pod_rows: int | Ints, node_rows: int | Ints) -> None: ...
     def set_leaving(self, pod_rows: int | Ints, code: int) -> None: ...

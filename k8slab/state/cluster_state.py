@@ -22,11 +22,13 @@ from k8slab.domain.columns import (
     Taints,
     Tolerations,
 )
+from k8slab.domain.devices import SLICE_LABEL, SLICING_LABEL, Devices, Held
 from k8slab.domain.models import NODE_STATES, POD_PHASES, NodeState, PodPhase
 from k8slab.domain.pod_spec import Images, PodSpec
 from k8slab.domain.ports import Change
 from k8slab.domain.resources import LARGEST_AMOUNT, ResourceSchema
 from k8slab.errors import InputError, NotEnoughCapacity, StateConflict
+from k8slab.state.devices import DeviceLedger
 from k8slab.state.journal import Journal
 from k8slab.state.tables import CodeColumn, Column, LabelTable, NameTable, Rows2D
 
@@ -47,6 +49,7 @@ class ClusterState:
 
     A row number is given once and never reused: a removed node or pod keeps its
     row with `alive` False. requested = requests of bound pods + foreign usage.
+    Of devices that pods share, such as GPUs, it knows who holds which; see k8slab.domain.devices.
     Every verb takes `lock`, and a verb that raises has changed nothing. Arrays
     read from here are views: hold `lock` while reading them beside a writer, and
     never write them.
@@ -92,6 +95,7 @@ class ClusterState:
         self._pod_leaving = Column(np.int8)
         self._pod_started = Column(np.int64, fill=NOT_STARTED)
         self._pod_nominated = Column(np.int32, fill=-1)
+        self._devices = DeviceLedger(self.schema)
 
     # -- columns -----------------------------------------------------------
 
@@ -159,6 +163,16 @@ class ClusterState:
     def pod_priority(self) -> npt.NDArray[np.int32]:
         """int32[P]"""
         return self._pod_priority.view
+
+    @property
+    def node_devices(self) -> Devices:
+        """Capacity, use and slots of each device, int64[N, D] each; D = 0 where nobody has any."""
+        return self._devices.nodes
+
+    @property
+    def pod_devices(self) -> Held:
+        """What pods hold of their node's devices, int32[P, D] each."""
+        return self._devices.pods
 
     @property
     def node_names(self) -> Names:
@@ -233,12 +247,14 @@ class ClusterState:
                 bound_specs=self._pod_specs.get().values,
                 nominated=self._placed(self._pod_nominated.view) if (self._pod_nominated.view >= 0).any() else None,
                 objects=self._objects,
+                devices=self._devices.nodes,
             )
 
     def _placed(self, node_rows: npt.NDArray[np.int32]) -> PlacedPods:
         with self.lock:
             rows = np.flatnonzero(node_rows >= 0)
-            return PlacedPods(self.pod_columns(rows), node_rows[rows].astype(np.int64))
+            held = Held(*(column[rows] for column in self._devices.pods))
+            return PlacedPods(self.pod_columns(rows), node_rows[rows].astype(np.int64), held)
 
     def pod_columns(self, pod_rows: npt.NDArray[Any] | None = None) -> PodColumns:
         """What policies may know of these pods, in this order; of the pending ones by default."""
@@ -301,6 +317,7 @@ class ClusterState:
             self._node_taints.extend(count, Codes.constant((), count) if taints is None else taints)
             self._node_labels.extend(count, labels)
             self._node_images.extend(count, images)
+            self._devices.add_nodes(amounts)
             self._log("NODE_ADDED", node_rows=rows.copy())
             return rows
 
@@ -338,7 +355,9 @@ class ClusterState:
         with self.lock:
             self._alive_nodes(node_row)
             if allocatable is not None:
-                self.allocatable[:, node_row] = self._amounts(allocatable, (len(self.schema),), "allocatable")
+                amounts = self._amounts(allocatable, (len(self.schema),), "allocatable")
+                self.allocatable[:, node_row] = amounts
+                self._devices.set_capacity(node_row, amounts)
             if taints is not None:
                 self._node_taints.set(node_row, taints)
             if labels is not None:
@@ -399,11 +418,17 @@ class ClusterState:
             self._pod_leaving.extend(count, going)
             self._pod_started.extend(count, started_ns)
             self._pod_nominated.extend(count)
+            self._devices.add_pods(count)
             self._log("POD_ADDED", pod_rows=rows.copy())
             return rows
 
-    def bind(self, pod_rows: PodRows, node_rows: PodRows, *, force: bool = False) -> None:
+    def bind(
+        self, pod_rows: PodRows, node_rows: PodRows, *, devices: npt.ArrayLike | None = None, force: bool = False
+    ) -> None:
         """Give waiting pods their nodes; they run.
+
+        devices : int[n, D], the units that each takes of its node's devices, as a policy chose; None for
+                  the fullest that has a share, the first that are free for whole ones
 
         Raises StateConflict for a pod that doesn't wait or a node that isn't there, and
         NotEnoughCapacity where a node would hold more than it may of something
@@ -419,12 +444,14 @@ class ClusterState:
             if not waiting.all():
                 first = int(pods[np.argmin(waiting)])
                 raise StateConflict(f"cannot bind pod {self.pod_name(first)!r}: {self._condition(first)}, not waiting")
+            held = self._chosen_devices(pods, nodes, self.pod_request[pods], devices, force)
             self._charge(pods, nodes, force)
+            taken = self._devices.hold(pods, nodes, held)
             self.pod_node[pods] = nodes
             self.pod_last_node[pods] = nodes
             self._pod_nominated.view[pods] = -1
             self.pod_phase[pods] = RUNNING
-            self._log("BOUND", pod_rows=pods, node_rows=nodes)
+            self._log("BOUND", pod_rows=pods, node_rows=nodes, value=taken)
 
     def unbind(self, pod_rows: PodRows) -> None:
         """Evict pods: they wait again, and their nodes get the resources back.
@@ -554,6 +581,7 @@ class ClusterState:
                 )
             promised = (self._pod_nominated.view >= 0) & (~self.pod_alive | (self.pod_node >= 0))
             assert not promised.any(), f"pod row {np.argmax(promised)} doesn't wait but was promised a node"
+            self._devices.check(self.pod_node)
             assert (self.allocatable >= 0).all(), "a node has a negative amount allocatable"
             assert (self.foreign >= 0).all(), "a node has negative foreign usage"
             assert (self.pod_request >= 0).all(), "a pod requests a negative amount"
@@ -569,7 +597,7 @@ class ClusterState:
 
     # -- helpers -----------------------------------------------------------
 
-    def _log(self, verb: str, pod_rows: PodRows = -1, node_rows: PodRows = -1, value: int = 0) -> None:
+    def _log(self, verb: str, pod_rows: PodRows = -1, node_rows: PodRows = -1, value: int | Ints = 0) -> None:
         now = 0 if self._clock is None else self._clock.now()
         self.journal.append(now, verb, pod_rows, node_rows, value)
 
@@ -679,6 +707,7 @@ class ClusterState:
         held = nodes >= 0
         for resource in range(len(self.schema)):
             np.subtract.at(self.requested[resource], nodes[held], self.pod_request[pods[held], resource])
+        self._devices.release(pods[held], nodes[held])
         self.pod_node[pods] = -1
         return nodes
 
@@ -690,4 +719,13 @@ class ClusterState:
             if not force:
                 self._refuse_overcommit("grow {} on", pod, node, node, growth[:, None], after)
             self.requested[:, node] = after
+            self._devices.release(pod, node)
+            self._devices.hold(pod, node, self._chosen_devices(pod, node, request[None], None, force))
         self.pod_request[pod[0]] = request
+
+    def _chosen_devices(
+        self, pods: Ints, nodes: Ints, requests: Ints, given: npt.ArrayLike | None, force: bool
+    ) -> Held | None:
+        slicings, slices = self._node_labels.get_one(SLICING_LABEL), self._pod_labels.get_one(SLICE_LABEL)
+        wanted = None if slices is None else [slices[row] for row in pods.tolist()]
+        return self._devices.choose(nodes, requests, slicings, wanted, given, force)

@@ -38,17 +38,18 @@ class Journal:
     verb     : int8   code into VERBS
     pod_row  : int64  -1 where no pod is meant
     node_row : int64  -1 where no node is meant
-    value    : int64  the new code of NODE_STATE, PHASE, FINISHED and LEAVING, else 0
+    value    : int64  the new code of NODE_STATE, PHASE, FINISHED and LEAVING; of BOUND the bits of the devices
+                      that the pod got; else 0
     """
 
     def __init__(self) -> None:
-        self._batches: list[tuple[int, int, Rows, Rows, int, int]] = []
+        self._batches: list[tuple[int, int, Rows, Rows, Rows, int]] = []
         self._length = 0
 
     def __len__(self) -> int:
         return self._length
 
-    def append(self, time_ns: int, verb: str, pod_rows: Rows = -1, node_rows: Rows = -1, value: int = 0) -> None:
+    def append(self, time_ns: int, verb: str, pod_rows: Rows = -1, node_rows: Rows = -1, value: Rows = 0) -> None:
         """Record one verb on one row or on many; arrays are kept, so hand in copies."""
         # -1 beside an array stands for each of its rows, so a batch of none is no entry.
         count = min((np.size(rows) for rows in (pod_rows, node_rows) if np.ndim(rows)), default=1)
@@ -63,9 +64,13 @@ class Journal:
             return np.broadcast_to(np.asarray(rows, dtype=np.int64), (count,))
 
         return [
-            Change(time_ns, VERBS[code], spread(pod_rows, count), spread(node_rows, count), value)
+            Change(time_ns, VERBS[code], spread(pod_rows, count), spread(node_rows, count), *self._value(value))
             for time_ns, code, pod_rows, node_rows, value, count in self._batches[since:]
         ]
+
+    @staticmethod
+    def _value(value: Rows) -> tuple[int, npt.NDArray[np.int64] | None]:
+        return (value, None) if isinstance(value, int) else (0, value)
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """The record as arrays by name, see the class."""
@@ -83,7 +88,7 @@ class Journal:
             "verb": spread(1, np.int8),
             "pod_row": rows(2),
             "node_row": rows(3),
-            "value": spread(4, np.int64),
+            "value": rows(4),
         }
 
     def to_frame(self) -> pd.DataFrame:

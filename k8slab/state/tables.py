@@ -61,6 +61,34 @@ class Rows2D:
         self._length = stop
 
 
+class Grid:
+    """A table that grows both ways, 0 where nothing was written. `view` is the part in use."""
+
+    def __init__(self, dtype: npt.DTypeLike) -> None:
+        self._data: npt.NDArray[Any] = np.zeros((0, 0), dtype=dtype)
+        self._length = 0
+
+    @property
+    def view(self) -> npt.NDArray[Any]:
+        return self._data[: self._length]
+
+    @property
+    def width(self) -> int:
+        return self._data.shape[1]
+
+    def widen(self, width: int) -> None:
+        """At least so many columns."""
+        if width > self.width:
+            self._data = np.pad(self._data, ((0, 0), (0, width - self.width)))
+
+    def extend(self, count: int) -> None:
+        """Add so many rows of zeros."""
+        self._length += count
+        if self._length > len(self._data):
+            more = max(self._length, 2 * len(self._data)) - len(self._data)
+            self._data = np.pad(self._data, ((0, more), (0, 0)))
+
+
 class CodeColumn(Generic[V]):
     """Codes that grow: values interned as they come, -1 where a row has none."""
 
@@ -116,6 +144,10 @@ class LabelTable:
 
     def get(self) -> dict[str, Codes[str]]:
         return {key: column.get() for key, column in self._columns.items()}
+
+    def get_one(self, key: str) -> Codes[str] | None:
+        """One label, None if no row ever had it."""
+        return self._columns[key].get() if key in self._columns else None
 
 
 class NameTable:
