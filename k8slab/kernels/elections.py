@@ -12,18 +12,20 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from k8slab.kernels._jit import kernel
+from k8slab.kernels._jit import borrowing_kernel, kernel
 
 Array = Any
 
-FOLLOWER, PRE_CANDIDATE, CANDIDATE, LEADER = range(4)
-VOTE, VOTE_RESP, HEARTBEAT, HEARTBEAT_RESP, PRE_VOTE, PRE_VOTE_RESP = range(6)
+# numpy's numbers, not Python's: for each of those that is handed to a kernel, numba compiles the kernel again.
+FOLLOWER, PRE_CANDIDATE, CANDIDATE, LEADER = map(np.int64, range(4))
+VOTE, VOTE_RESP, HEARTBEAT, HEARTBEAT_RESP, PRE_VOTE, PRE_VOTE_RESP = map(np.int64, range(6))
+_REFUSED, _GRANTED = map(np.int64, range(2))
 # When a trial is over: a candidate has a majority, everybody alive has heard the leader, or the time is up.
 UNTIL_ELECTED, UNTIL_HEARD, UNTIL_HORIZON = range(3)
 # Messages on their way at once; more are lost. Two rounds of everybody to everybody, and room to spare.
 _MAIL: Final = 1024
 _NEVER: Final = np.inf
-_NOBODY: Final = -1
+_NOBODY: Final = np.int64(-1)
 
 
 # A pair of members, row to column: one-way delay uniform between the two, probability of loss.
@@ -90,7 +92,7 @@ class _World(NamedTuple):
     dice: Array
 
 
-@kernel
+@borrowing_kernel
 def _uniform(dice):
     """The next draw from [0, 1): SplitMix64 (Steele, Lea, Flood 2014), dice uint64[1]."""
     dice[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -100,7 +102,7 @@ def _uniform(dice):
     return float((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
 
 
-@kernel
+@borrowing_kernel
 def _bits(x):
     """How many members a set has."""
     n = 0
@@ -110,7 +112,7 @@ def _bits(x):
     return n
 
 
-@kernel
+@borrowing_kernel
 def _post(m, w, now, kind, source, target, term, granted):
     """Send a message, which may be lost."""
     if not m.members[target].alive or _uniform(w.dice) < m.links[source, target].loss:
@@ -129,24 +131,24 @@ def _post(m, w, now, kind, source, target, term, granted):
     w.count[0] = slot + 1
 
 
-@kernel
+@borrowing_kernel
 def _post_all(m, w, now, kind, source, term):
     for target in range(m.members.shape[0]):
         if target != source:
-            _post(m, w, now, kind, source, target, term, 0)
+            _post(m, w, now, kind, source, target, term, _REFUSED)
 
 
-@kernel
+@borrowing_kernel
 def _restart_timer(m, w, i, now):
     w.members[i].timer = now + (w.members[i].patience + m.jitter * _uniform(w.dice)) * m.members[i].rate
 
 
-@kernel
+@borrowing_kernel
 def _new_patience(m, w, i):
     w.members[i].patience = m.timeout_low + (m.timeout_high - m.timeout_low) * _uniform(w.dice)
 
 
-@kernel
+@borrowing_kernel
 def _follow(m, w, i, term, leader, now):
     """Become a follower, in a term that may be new."""
     newer = term > w.members[i].term
@@ -161,14 +163,14 @@ def _follow(m, w, i, term, leader, now):
     w.members[i].beat = _NEVER
 
 
-@kernel
+@borrowing_kernel
 def _hear_leader(m, w, i, leader, now):
     w.members[i].leader = leader
     w.members[i].heard_at = now
     _restart_timer(m, w, i, now)
 
 
-@kernel
+@borrowing_kernel
 def _lead(m, w, i, now):
     w.members[i].role = LEADER
     w.members[i].leader = i
@@ -180,7 +182,7 @@ def _lead(m, w, i, now):
     _post_all(m, w, now, HEARTBEAT, i, w.members[i].term)
 
 
-@kernel
+@borrowing_kernel
 def _stand(m, w, i, now):
     """Begin an election in a new term."""
     w.members[i].term += 1
@@ -197,7 +199,7 @@ def _stand(m, w, i, now):
         _post_all(m, w, now + m.candidate_disk, VOTE, i, w.members[i].term)
 
 
-@kernel
+@borrowing_kernel
 def _time_out(m, w, i, now):
     """A member's timer has run out: a leader checks its quorum, another one stands."""
     if w.members[i].role == LEADER:
@@ -216,7 +218,7 @@ def _time_out(m, w, i, now):
         _stand(m, w, i, now)
 
 
-@kernel
+@borrowing_kernel
 def _asked(m, w, kind, i, source, term, now):
     """Member i is asked for its vote, or whether it would give it."""
     lately = now - w.members[i].heard_at < m.timeout_low * m.members[i].rate
@@ -228,7 +230,7 @@ def _asked(m, w, kind, i, source, term, now):
             _follow(m, w, i, term, _NOBODY, now)
     elif term < w.members[i].term:
         if kind == PRE_VOTE:
-            _post(m, w, now, PRE_VOTE_RESP, i, source, w.members[i].term, 0)
+            _post(m, w, now, PRE_VOTE_RESP, i, source, w.members[i].term, _REFUSED)
         return
     free = w.members[i].voted == _NOBODY and w.members[i].leader == _NOBODY
     may = w.members[i].voted == source or free or (kind == PRE_VOTE and term > w.members[i].term)
@@ -242,7 +244,7 @@ def _asked(m, w, kind, i, source, term, now):
     _post(m, w, now + m.voter_disk, VOTE_RESP, i, source, w.members[i].term, granted)
 
 
-@kernel
+@borrowing_kernel
 def _answered(m, w, kind, i, source, term, granted, now):
     """Candidate i gets an answer."""
     if term > w.members[i].term and not (kind == PRE_VOTE_RESP and granted):
@@ -260,21 +262,21 @@ def _answered(m, w, kind, i, source, term, granted, now):
             _lead(m, w, i, now)
 
 
-@kernel
+@borrowing_kernel
 def _beaten(m, w, i, source, term, now):
     """Member i gets a leader's heartbeat."""
     if term < w.members[i].term:
         # A leader of old learns of the newer term, where candidates can't tell it.
         if m.pre_vote or m.check_quorum:
-            _post(m, w, now, HEARTBEAT_RESP, i, source, w.members[i].term, 0)
+            _post(m, w, now, HEARTBEAT_RESP, i, source, w.members[i].term, _REFUSED)
         return
     if term > w.members[i].term or w.members[i].role != FOLLOWER:
         _follow(m, w, i, term, source, now)
     _hear_leader(m, w, i, source, now)
-    _post(m, w, now, HEARTBEAT_RESP, i, source, term, 1)
+    _post(m, w, now, HEARTBEAT_RESP, i, source, term, _GRANTED)
 
 
-@kernel
+@borrowing_kernel
 def _receive(m, w, slot, now):
     """Take the message out of its slot and let its receiver act."""
     kind, source, i = w.mail[slot].kind, w.mail[slot].source, w.mail[slot].target
@@ -294,7 +296,7 @@ def _receive(m, w, slot, now):
         w.members[i].heard_from |= 1 << source
 
 
-@kernel
+@borrowing_kernel
 def _served(m, w):
     """The member that leads a majority in its term, if there is one."""
     for i in range(m.members.shape[0]):
@@ -307,7 +309,7 @@ def _served(m, w):
     return _NOBODY
 
 
-@kernel
+@borrowing_kernel
 def _is_over(m, w, until):
     if until == UNTIL_HORIZON or w.count[2] == 0:
         return False
@@ -320,7 +322,7 @@ def _is_over(m, w, until):
     return w.members[leader].role == LEADER
 
 
-@kernel
+@borrowing_kernel
 def _begin(m, w, crash, seed, trial):
     """All members alive in a first term: fresh timers, or a leader that crashes in its heartbeat interval."""
     w.dice[0] = np.uint64(seed) * np.uint64(0xD1342543DE82EF95) + np.uint64(trial) * np.uint64(0x2545F4914F6CDD1D)
@@ -345,7 +347,7 @@ def _begin(m, w, crash, seed, trial):
             w.members[i].timer = _NEVER
 
 
-@kernel
+@borrowing_kernel
 def _next(m, w):
     """What happens next: (time, what, who), what 0 a timer, 1 a heartbeat to send, 2 a message's slot."""
     at, what, who = _NEVER, 0, 0

@@ -109,7 +109,7 @@ def _randomized(case: Case) -> Outcome:
 def _conflicts(case: Case) -> Outcome:
     """How often the first members to lose patience lose it at the same tick, which may split their votes."""
     voters, ticks = _voters(case), case.get("election_tick", 10)
-    rounds: int = case.get("rounds", case.get("trials", _ROUNDS))
+    rounds = int(case.get("rounds") or case.get("trials") or _ROUNDS)
     draws = [_patience(case["role"], ticks, voters, rounds, member) for member in range(voters)]
     conflicts = sum(sorted(timeouts)[0] == sorted(timeouts)[1] for timeouts in zip(*draws, strict=True))
     return _compare("share of conflicts", case, conflicts / rounds)
