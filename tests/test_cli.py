@@ -33,6 +33,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["--cluster", str(folder / "nodes.csv"), "--workload", str(folder / "pods.csv")]
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report without its pictures, which take seconds: for tests of something else."""
+    monkeypatch.setattr("k8slab.analysis.report.picture", lambda draw, height, alt, title="": {"alt": alt, "src": ""})
+
+
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
 
@@ -74,6 +80,7 @@ def test_compare_writes_the_report_and_says_what_came_out(inputs: list[str], tmp
     assert repr(inputs[1]) in (out / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_json_is_all_there_is_on_stdout_and_can_be_run_again(inputs: list[str], tmp_path: Path) -> None:
     result = run("compare", *inputs, "-p", "best-fit", "-p", "random", "--seeds", "2", "--out", str(tmp_path), "--json")
     found = json.loads(result.stdout)
@@ -86,18 +93,21 @@ def test_json_is_all_there_is_on_stdout_and_can_be_run_again(inputs: list[str], 
     assert again.answer() == found["answer"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_seed_has_no_interval_and_json_no_nan(inputs: list[str], tmp_path: Path) -> None:
     result = run("compare", *inputs, "-p", "best-fit", "--seeds", "1", "--out", str(tmp_path), "--json")
     found = json.loads(result.stdout, parse_constant=pytest.fail)
     assert found["summary"][0]["low"] is None
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_order_and_baseline(inputs: list[str], tmp_path: Path) -> None:
     arguments = ["-p", "best-fit", "-p", "first-fit", "--seeds", "2", "--order", "given", "--baseline", "first-fit"]
     found = json.loads(run("compare", *inputs, *arguments, "--out", str(tmp_path), "--json").stdout)
     assert (found["manifest"]["order"], found["manifest"]["baseline"]) == ("given", "first-fit")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_dump_of_kubectl_stands_for_both(tmp_path: Path) -> None:
     def pod(name: str, node: str | None) -> dict[str, object]:
         request = {"requests": {"cpu": "500m", "memory": "1Gi"}}
@@ -166,6 +176,7 @@ def test_a_bad_table_is_one_line(inputs: list[str], tmp_path: Path) -> None:
     assert "-5" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("command", [["compare", "-p", "best-fit", "--seeds", "2"], ["schedule", "-p", "best-fit"]])
 def test_pods_that_fit_nowhere_are_a_result_and_an_error(command: list[str], inputs: list[str], tmp_path: Path) -> None:
     vast = tmp_path / "vast.csv"
@@ -197,37 +208,38 @@ def test_an_earlier_report_does_not_stand_beside_other_runs(inputs: list[str], t
     assert "best-fit" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_ctrl_c_saves_what_had_finished(tmp_path: Path) -> None:
-    command = process("compare", "--seeds", "2000", "-p", "first-fit", "-p", "best-fit", "--out", str(tmp_path))
-    runs = tmp_path / "runs.csv"
+def many_runs_begun(inputs: list[str], out: Path) -> subprocess.Popen[str]:
+    """4,000 runs in a process of its own, of which the first six or more have finished."""
+    policies = ["-p", "first-fit", "-p", "best-fit"]
+    command = process("compare", *inputs, *policies, "--seeds", "2000", "--out", str(out))
+    runs = out / "runs.csv"
     deadline = time.monotonic() + 240  # a first run compiles
     while not (runs.exists() and runs.read_text().count("\n") > 6):
         assert command.poll() is None, command.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return command
+
+
+def test_ctrl_c_saves_what_had_finished(inputs: list[str], tmp_path: Path) -> None:
+    command = many_runs_begun(inputs, tmp_path)
     command.send_signal(signal.SIGINT)
     _, err = command.communicate(timeout=240)  # it still draws the plots of what had finished
     assert command.returncode == 2
     assert "Traceback" not in err
     assert "error: interrupted after" in err
     assert "finished runs are saved in" in err
-    saved = pd.read_csv(runs)
+    saved = pd.read_csv(tmp_path / "runs.csv")
     check_frame("comparison.frame", saved)
     assert f"after {len(saved)} of 4000 runs" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(set(FILES) - {"report.html"})
 
 
-def test_a_kill_leaves_the_rows_that_had_finished(tmp_path: Path) -> None:
-    command = process("compare", "--seeds", "2000", "-p", "first-fit", "-p", "best-fit", "--out", str(tmp_path))
-    runs = tmp_path / "runs.csv"
-    deadline = time.monotonic() + 240
-    while not (runs.exists() and runs.read_text().count("\n") > 6):
-        assert command.poll() is None, command.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def test_a_kill_leaves_the_rows_that_had_finished(inputs: list[str], tmp_path: Path) -> None:
+    command = many_runs_begun(inputs, tmp_path)
     command.kill()
     command.communicate()
-    assert len(pd.read_csv(runs)) >= 6
+    assert len(pd.read_csv(tmp_path / "runs.csv")) >= 6
 
 
 # --- the other commands
@@ -307,6 +319,7 @@ def test_stdout_that_cannot_be_written_is_one_error(inputs: list[str], command: 
     assert "Exception ignored" not in done.stderr
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_warning_is_one_line_without_source(inputs: list[str], tmp_path: Path) -> None:
     pods = tmp_path / "pods.csv"
     pods.write_text("pod,cpu_milli,memory_bytes,team\np,500,1000,a\n", encoding="utf-8")

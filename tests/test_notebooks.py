@@ -11,6 +11,12 @@ import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# The shortest is run every day, the others with the long tests.
+one_every_day = pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[] if path.stem.startswith("03-") else [pytest.mark.long]) for path in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 
 
 def _code_cells(path: Path) -> list[Any]:
@@ -49,7 +55,7 @@ def test_it_asks_a_question_seeds_and_asserts_its_claim(path: Path) -> None:
     assert any(line.startswith("assert ") for source in sources for line in source.splitlines())
 
 
-@each_notebook
+@one_every_day
 def test_it_runs_and_prints_what_is_committed(path: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     before = _printed(_code_cells(path))

@@ -33,7 +33,9 @@ def recorded_cases(category):
 
 
 @recorded
-@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize(
+    "category", [pytest.param(name, marks=[pytest.mark.long] if name == "statistical" else []) for name in CATEGORIES]
+)
 def test_the_core_does_as_recorded(category):
     found = conform("raft", [RECORDED / f"{category}.json"], progress=False)
     assert found.ok, "\n".join(f"{case}: {difference}" for case, difference in found.differences(5))
