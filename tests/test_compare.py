@@ -274,6 +274,7 @@ def test_a_manifest_tells_what_a_filter_of_ones_own_reads() -> None:
         return k8slab.policy("first-fit").with_filter(racked).renamed("racked")
 
     told = manifests.described(filtered("rack"))
+    assert told["filters"][-1].pop("code_sha256")
     assert told["filters"][-1] == {"name": "racked", "rack": "label('rack')"}
     with pytest.raises(InputError, match="'racked' is not the one of the manifest"):
         manifests.policies({"policies": [told]}, [filtered("row")])
@@ -321,6 +322,19 @@ def test_rerun_needs_a_policy_of_ones_own(cluster: k8slab.Cluster, workload: k8s
         rerun(first.manifest(), cluster, workload, policies=[own_policy(weight=2)])
     again = rerun(first.manifest(), cluster, workload, policies=[own_policy()], progress=False)
     assert again.content_hash() == first.content_hash()
+
+
+def test_rerun_knows_a_plugin_whose_code_has_changed(cluster: k8slab.Cluster, workload: k8slab.Workload) -> None:
+    first = compare(cluster, workload, [own_policy(), "best-fit"], [0], progress=False)
+
+    @k8slab.score_plugin
+    def prefer_used(requested_cpu_milli: Any, score: Any) -> None:
+        score[:] = np.where(requested_cpu_milli > 1, 100.0, 0.0)
+
+    other = k8slab.policy("kube-default").with_score(prefer_used).renamed("mine")
+    message = "'mine' is not the one of the manifest: the code of its plug-in 'prefer_used' has changed"
+    with pytest.raises(InputError, match=message):
+        rerun(first.manifest(), cluster, workload, policies=[other])
 
 
 # --- what it tells

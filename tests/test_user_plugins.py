@@ -339,7 +339,9 @@ def test_variations_are_new_policies():
     assert made.post_filter == base.post_filter is not None
     assert made.name == "kube-default+likes-ImageLocality(likes=3)"
     assert made.renamed("mine").name == "mine"
-    assert made.arguments()["scores"][-1] == {"name": "likes", "weight": 3, "watts": "array('watts')"}
+    told = made.arguments()["scores"][-1]
+    assert len(told.pop("code_sha256")) == 64
+    assert told == {"name": "likes", "weight": 3, "watts": "array('watts')"}
     bare = base
     for item in base.filters:
         assert bare.checks_fit is (item.name not in ("PodTopologySpread", "InterPodAffinity"))

@@ -91,11 +91,28 @@ def policies(manifest: Mapping[str, Any], own: Iterable[Policy] = ()) -> tuple[P
 def _checked(entries: list[dict[str, Any]], given: Mapping[str, Policy]) -> list[dict[str, Any]]:
     for entry in entries:
         policy = given.get(entry["name"])
-        if policy is not None and plain(policy.arguments()) != _without_summary(entry):
-            raise InputError(
-                f"the policy {policy.name!r} is not the one of the manifest: {policy.arguments()}, there {entry}"
-            )
+        if policy is None:
+            continue
+        here, there = plain(policy.arguments()), _without(entry, "summary")
+        if here != there:
+            changed = _changed_code(here, there)
+            what = f"the code of its plug-in {changed!r} has changed" if changed else f"{here}, there {there}"
+            raise InputError(f"the policy {policy.name!r} is not the one of the manifest: {what}")
     return entries
+
+
+def _changed_code(here: Mapping[str, Any], there: Mapping[str, Any]) -> str | None:
+    """The first plug-in whose code differs, None if the two policies differ in anything else."""
+    ours, theirs = _plugins(here), _plugins(there)
+    if [_without(plugin, "code_sha256") for plugin in ours] != [_without(plugin, "code_sha256") for plugin in theirs]:
+        return None
+    differing = [str(one["name"]) for one, other in zip(ours, theirs, strict=True) if one != other]
+    return differing[0] if differing and here["ties"] == there["ties"] else None
+
+
+def _plugins(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    after = [entry["post_filter"]] if entry["post_filter"] else []
+    return [*entry["filters"], *entry["scores"], *after]
 
 
 def _rebuilt(entry: Mapping[str, Any]) -> Policy:
@@ -131,8 +148,7 @@ def _shipped_plugins() -> dict[str, Any]:
 
 
 def _plugin_names(entry: Mapping[str, Any]) -> list[str]:
-    after = [entry["post_filter"]] if entry["post_filter"] else []
-    return [plugin["name"] for plugin in (*entry["filters"], *entry["scores"], *after)]
+    return [plugin["name"] for plugin in _plugins(entry)]
 
 
 def _made(plugin: Mapping[str, Any], shipped: Mapping[str, Any]) -> Any:
@@ -158,8 +174,8 @@ def described(policy: Policy) -> dict[str, Any]:
     return {**plain(policy.arguments()), "summary": policy.summary}
 
 
-def _without_summary(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if key != "summary"}
+def _without(entry: Mapping[str, Any], left_out: str) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != left_out}
 
 
 def plain(value: Any) -> Any:

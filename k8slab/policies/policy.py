@@ -29,6 +29,7 @@ from k8slab.policies.plugins import (
 from k8slab.policies.plugins.base import asks
 from k8slab.policies.preemption import DefaultPreemption, Preemption
 from k8slab.policies.snapshot import Snapshot
+from k8slab.policies.source_code import code_hash
 from k8slab.policies.user import UserFilter, UserScore, _check_weight
 
 Ties = Literal["lowest", "random"]
@@ -225,7 +226,10 @@ class Policy:
         return {
             "name": self.name,
             "filters": [_described(item) for item in self.filters],
-            "scores": [{"name": s.name, "weight": np.asarray(w).item(), **s.arguments()} for s, w in self.scores],
+            "scores": [
+                {"name": score.name, "weight": np.asarray(weight).item(), **_described(score)}
+                for score, weight in self.scores
+            ],
             "post_filter": None if self.post_filter is None else _described(self.post_filter),
             "ties": self.ties,
         }
@@ -351,9 +355,10 @@ class Policy:
 
 
 def _described(plugin: Any) -> dict[str, Any]:
-    """A plug-in's name and what it was made with; the shortest have nothing to be told."""
+    """A plug-in's name, what it was made with, and a hash of its code if it isn't k8slab's own."""
     arguments = getattr(plugin, "arguments", dict)
-    return {"name": plugin.name, **arguments()}
+    ours = type(plugin).__module__.startswith("k8slab.")
+    return {"name": plugin.name, **arguments(), **({} if ours else {"code_sha256": code_hash(plugin)})}
 
 
 def _check_plugin(plugin: object, kind: str, method: str) -> None:

@@ -18,6 +18,7 @@ from k8slab.domain.resources import column_of
 from k8slab.errors import InputError, PluginError, UnknownName
 from k8slab.policies.plugins import Decision, Floats, Refusal
 from k8slab.policies.plugins.base import scaled_to_100
+from k8slab.policies.source_code import code_hash
 
 # What a plug-in may name without declaring it: [R, N] of the nodes, [R] of the pod.
 _NODE_INPUTS: Final = ("allocatable", "requested", "used", "free")
@@ -214,8 +215,9 @@ class UserPlugin:
         return np.asarray(whole[columns.index(column)])
 
     def arguments(self) -> dict[str, Any]:
-        """The inputs declared, for manifests."""
-        return {name: item.describe for name, item in self.declared.items()}
+        """The inputs declared and a hash of the code, for manifests."""
+        declared = {name: item.describe for name, item in self.declared.items()}
+        return {**declared, "code_sha256": code_hash(self.function)}
 
 
 def _user_plugin(function: Callable[..., Any], name: str | None, declared: dict[str, Any], out: str) -> UserPlugin:
@@ -277,8 +279,9 @@ class UserScore:
         return scaled_to_100(raw, decision.feasible, lowest_best=self.normalizing == "lowest")
 
     def arguments(self) -> dict[str, Any]:
-        """The inputs declared, for manifests."""
-        return self.plugin.arguments()
+        """The inputs declared, how it is normalised and a hash of the code, for manifests."""
+        normalized = {} if self.normalizing is None else {"normalize": self.normalizing}
+        return {**self.plugin.arguments(), **normalized}
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,7 +302,7 @@ class UserFilter:
         return [Refusal(f"refused by {self.name}", ~feasible)]
 
     def arguments(self) -> dict[str, Any]:
-        """The inputs declared, for manifests."""
+        """The inputs declared and a hash of the code, for manifests."""
         return self.plugin.arguments()
 
 
