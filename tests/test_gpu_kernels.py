@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8slab.experiments.fgd_run import _CODES
+from k8slab.experiments.fgd_run import _CODES, LARGEST
 from k8slab.experiments.go_random import GoRandom
 from k8slab.kernels import gpu
-from k8slab.policies.devices import shapes_of, typical_of
+from k8slab.policies.gpu_shapes import shapes_of, typical_of
 from tests import naive_gpu as naive
 
 MODELS = ("T4", "P100")
@@ -61,7 +61,7 @@ def placed_by_kernel(policy, nodes, shapes, pods, typical, seed=1):
     placed = gpu.Placed(*(np.zeros(len(pods), dtype=np.int64) for _ in range(3)))
     scratch = gpu.scratch_for(nodes, compiled, len(pods))
     state = GoRandom(seed).state()
-    gpu.place(_CODES[policy], nodes, compiled, pod_shape, pod_memory, typical, scratch, *state, placed)
+    gpu.place(_CODES[policy], nodes, compiled, pod_shape, pod_memory, typical, LARGEST, scratch, *state, placed)
     return placed
 
 
@@ -158,18 +158,18 @@ def test_fragmentation_by_hand():
 
 def test_scores_by_hand():
     node = empty_nodes([(64_000, 0, 8, 0)])
-    assert gpu.dot_product(64_000, 4000, 128_000, 8000) == 50
-    assert gpu.best_fit(64_000, 4000, 64_000, 4000) == 100
-    assert gpu.best_fit(128_000, 8000, 0, 0) == 0
+    assert gpu.dot_product(64_000, 4000, 128_000, 8000, LARGEST) == 50
+    assert gpu.best_fit(64_000, 4000, 64_000, 4000, LARGEST) == 100
+    assert gpu.best_fit(128_000, 8000, 0, 0, LARGEST) == 0
     assert gpu.gpu_packing(node, 0, 1000, 1) == 25  # an idle node of 8
-    assert gpu.gpu_clustering(node, 0, 500, 1) == 25  # empty
+    assert gpu.gpu_clustering(node, 0, 500, 1, LARGEST) == 25  # empty
     shapes = shapes_of([(0, 300, 1, "")], MODELS)
     gpu.take(node, 0, shapes, 0, 0, gpu.first_whole_devices(node, 0, 1))
     assert node.milli[0].tolist() == [700, *[1000] * 7]
     assert gpu.gpu_packing(node, 0, 300, 1) == 93
     assert gpu.gpu_packing(node, 0, 1000, 2) == 48
-    assert gpu.gpu_clustering(node, 0, 500, 1) == 75
-    assert gpu.gpu_clustering(node, 0, 1000, 1) == 0
+    assert gpu.gpu_clustering(node, 0, 500, 1, LARGEST) == 75
+    assert gpu.gpu_clustering(node, 0, 1000, 1, LARGEST) == 0
 
 
 def test_fgd_prefers_the_device_that_nobody_else_can_use():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -40,8 +42,8 @@ def workload_of(shapes, pods, resource="gpu_milli", unit=1):
 
 @pytest.mark.parametrize(("label", "name"), SCORED.items())
 @settings(max_examples=25)
-@given(case=CASES.filter(lambda case: len(case[1][1])))
-def test_both_paths_equal_naive(label, name, case):
+@given(case=CASES.filter(lambda case: len(case[1][1])), own=st.booleans())
+def test_both_paths_equal_naive(label, name, case, own):
     rows, (shapes, pods, _) = case
     used = list(dict.fromkeys(s for s, _ in pods))
     counts = [sum(s == row for s, _ in pods) for row in used]
@@ -56,11 +58,17 @@ def test_both_paths_equal_naive(label, name, case):
         covered += count
     weight = typical_of(taken, len(pods), MODELS).weight.tolist()
     typical = [(share, pod_of(shape)) for share, (shape, _) in zip(weight, taken, strict=True)]
-    expected = naive.naive_place(label, nodes, [pod_of(shapes[s], memory) for s, memory in pods], typical)
+    # By default scores are in parts of the cluster's largest node.
+    cpu, milli = max(node.cpu for node in nodes), max(1000 * len(node.gpus) for node in nodes)
+    with mock.patch.multiple(naive, C=cpu if own else naive.C, G=max(milli, 1) if own else naive.G):
+        expected = naive.naive_place(label, nodes, [pod_of(shapes[s], memory) for s, memory in pods], typical)
+    chosen = policy(name, **({} if own else {"largest_cpu_milli": 128_000, "largest_gpus": 8}))
     for path in ("stepwise", "scan"):
-        placement = k8slab.schedule(cluster, workload, name, path=path)
+        placement = k8slab.schedule(cluster, workload, chosen, path=path)
         assert placement.path == path
         assert placement.node_rows.tolist() == [node for node, *_ in expected]
+        held = [np.flatnonzero(row).tolist() for row in placement.devices]
+        assert held == [devices for _, devices, _ in expected]
 
 
 @given(case=CASES, seed=st.integers(0, 99))
@@ -158,7 +166,7 @@ def test_a_node_of_more_gpus_than_bits_is_refused():
 
 
 def test_a_choice_that_is_none():
-    with pytest.raises(InputError, match="choice='best' is neither"):
+    with pytest.raises(InputError, match="choice='best' is none of 'fullest', 'fragmented', 'random'"):
         plugins.GpuDevices("best")
 
 

@@ -162,6 +162,7 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("arrival", "int64", "count", "how many pods arrived before it"),
         Column("<amount>", "int64", _UNITS, "the pod's request; every resource but pods"),
         Column("namespace", "string", "", "the pod's namespace"),
+        Column("gpu_index", "string", "", "its GPUs on the node, as 0-1; missing where it has none", optional=True),
     ),
     # Placement.utilization(by=...): one row a node, zone, namespace, or value of a label. A missing
     # zone, namespace or value is a row of its own (last), so that rows always add up to the cluster.

@@ -122,6 +122,7 @@ def _before(placement: Placement) -> Snapshot:
     own = next((item for item in placement.policy.filters if isinstance(item, GpuDevices)), GpuDevices())
     nodes, pods = columns(placement.cluster, placement.workload, placement.order)
     snapshot = Snapshot(nodes, pods, [own])
+    snapshot.seed = placement.seed
     if snapshot.devices is None or not snapshot.devices.nodes.devices.any():
         raise InputError("the cluster has no GPUs: no node has any of the resource 'gpu' or 'nvidia.com/gpu'")
     return snapshot

@@ -15,6 +15,7 @@ from k8slab.datasets.taints import taints_text
 from k8slab.datasets.workload import Workload
 from k8slab.domain.api_objects import NOTHING, ApiObjects
 from k8slab.domain.columns import Codes, Ints, Names, Taints
+from k8slab.domain.devices import INDEX_LABEL, MOST_DEVICES, asked_units
 from k8slab.domain.pod_spec import ZONE, Images
 from k8slab.domain.resources import ResourceSchema
 from k8slab.errors import InputError
@@ -189,6 +190,11 @@ class Cluster:
         A node is as ready as its taints say, as for kube-scheduler: a Ready condition counts only
         with the taint that belongs to it.
 
+        `nvidia.com/gpu`, `nvidia.com/mig-...` and `aliyun.com/gpu-mem` are counted as kube-scheduler counts them. A
+        node's `alibabacloud.com/gpu-count` becomes the resource "gpu", 1000 milli each, which pods ask by the
+        annotations gpu-milli, gpu-count and gpu-card-model of that prefix; a bound pod's GPUs are those of gpu-index
+        or ALIYUN_COM_GPU_MEM_IDX.
+
         Raises InputError with kind, namespace/name and field of an object that can't be read.
         """
         from k8slab.datasets.kubernetes import cluster_from_kubernetes
@@ -287,11 +293,35 @@ class Cluster:
         )
         state.set_objects(here.objects)
         if here.bound is not None and len(here.bound):
+            bound, nodes = here.bound.add_to(state), node_rows[here.bound_node]
+            said, devices = here._said_devices(here.bound, state.node_devices.capacity)
             # force: an observed cluster may be overcommitted, after a resize or by static pods
-            state.bind(here.bound.add_to(state), node_rows[here.bound_node], force=True)
+            state.bind(bound[said], nodes[said], devices=devices, force=True)
+            state.bind(bound[~said], nodes[~said], force=True)
         if here.nominated is not None and len(here.nominated):
             state.nominate(here.nominated.add_to(state), node_rows[here.nominated_node])
         return state
+
+    def _said_devices(self, pods: Workload, capacity: Ints) -> tuple[npt.NDArray[np.bool_], Ints]:
+        """bool[B] which bound pods have a label that says which devices they have, and int[., D] what of each.
+
+        capacity : int64[N, D]. Raises InputError for a device that the node hasn't.
+        """
+        index = pods.labels.get(INDEX_LABEL) or Codes.none(len(pods))
+        wants = asked_units(pods.schema.names, pods.requests)
+        said = (index.codes >= 0) & (wants > 0)
+        devices = np.zeros((int(said.sum()), capacity.shape[1]), dtype=np.int64)
+        for held, row in zip(devices, np.flatnonzero(said).tolist(), strict=True):
+            node, text = int(self.bound_node[row]), str(index[row])
+            numbers = [int(part) if part.isdecimal() else MOST_DEVICES for part in text.split("-")]
+            there = int((capacity[node] > 0).sum())
+            if max(numbers) >= there:
+                raise InputError(
+                    f"pod {pods.names[row]!r}: label {INDEX_LABEL!r} is {text!r}; wanted devices of node "
+                    f"{self.names[node]!r} joined by -, which has {there:,}, from 0"
+                )
+            held[numbers] = int(wants[row]) // len(numbers)
+        return said, devices
 
     def to_frame(self) -> pd.DataFrame:
         """One row a node: node, zone, cpu_milli, memory_bytes, pods, other resources, state, taints, images

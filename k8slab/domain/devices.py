@@ -55,13 +55,14 @@ class Slicing:
         masks = (((1 << size) - 1) << start for start in starts)
         return next((mask for mask in masks if not mask & taken), 0)
 
-    def milli(self, profile: str) -> int:
-        """What a profile counts for of the device's 1000, rounded up."""
-        return -(-self.profiles[profile][0] * WHOLE // self.slots)
+    def milli_of(self, bits: int) -> int:
+        """What slots count for of the device's 1000."""
+        return bits.bit_count() * WHOLE // self.slots
 
     def profile_for(self, want: int) -> str:
-        """The smallest profile of so many milli."""
-        return min((name for name in self.profiles if self.milli(name) >= want), key=self.milli, default="")
+        """The smallest profile of so many milli, "" if none has."""
+        sizes = {name: size for name, (size, _) in self.profiles.items() if size * WHOLE >= want * self.slots}
+        return min(sizes, key=lambda name: sizes[name], default="")
 
 
 def _mig(gib: int) -> Slicing:

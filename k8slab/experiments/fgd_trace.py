@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,11 +13,12 @@ import numpy.typing as npt
 from k8slab.datasets import Cluster, Workload, openb
 from k8slab.datasets.openb import GPU_MODEL, GPU_SPEC
 from k8slab.domain.columns import Codes, Ints
+from k8slab.domain.devices import MOST_DEVICES
 from k8slab.domain.resources import CPU, GPU, MEMORY
 from k8slab.errors import InputError
 from k8slab.experiments.go_random import GoRandom
 from k8slab.kernels.gpu import WHOLE, Nodes, Shapes, Typical, idle_nodes
-from k8slab.policies.devices import MOST_DEVICES, Shape, accepted, most_frequent, shape_of, shapes_of, typical_of
+from k8slab.policies.gpu_shapes import Shape, accepted, counted, most_frequent, pod_shapes, shapes_of, typical_of
 
 # The paper's 17 traces by the figure that they are drawn in. gpushare20 has no published values.
 FIGURES: Final = {
@@ -134,9 +134,10 @@ def trace_of(name: str, cluster: Cluster, workload: Workload) -> Trace:
     models = cluster.labels[GPU_MODEL].values
     pods_by_name = np.argsort(np.array(workload.names, dtype=object), kind="stable")
     requests = workload.requests[pods_by_name]
-    cpu, memory, gpu = (requests[:, workload.schema.index(resource)] for resource in (CPU, MEMORY, GPU))
-    specs = (workload.labels.get(GPU_SPEC) or Codes.none(len(workload))).take(pods_by_name).to_array().tolist()
-    shape_names, pod_shape = _shapes(cpu, gpu, specs)
+    memory, gpu = (requests[:, workload.schema.index(resource)] for resource in (MEMORY, GPU))
+    index: dict[Shape, int] = {}
+    pod_shape = np.array([index.setdefault(shape, len(index)) for shape in pod_shapes(workload.take(pods_by_name))])
+    shape_names = tuple(index)
     return Trace(
         name,
         tuple(cluster.names[row] for row in by_name.tolist()),
@@ -148,7 +149,7 @@ def trace_of(name: str, cluster: Cluster, workload: Workload) -> Trace:
         gpu,
         shape_names,
         shapes_of(shape_names, models),
-        typical_of(most_frequent(shape_names, pod_shape), len(pod_shape), models),
+        typical_of(most_frequent(counted(shape_names, pod_shape)), len(pod_shape), models),
         cluster.source.partition("\n")[0],
         f"{cluster.content_hash()[:32]}{workload.content_hash()[:32]}",
     )
@@ -179,14 +180,6 @@ def _check_models(workload: Workload, file: str, cluster: Cluster) -> None:
                 f"{file}, line {row + 2} (pod {workload.names[row]!r}): gpu_spec is {spec!r}, but no node has the "
                 f"model {unknown[0]!r}; wanted models of the node list, joined by |: {', '.join(sorted(known))}"
             )
-
-
-def _shapes(cpu: Ints, gpu: Ints, specs: Sequence[str | None]) -> tuple[tuple[Shape, ...], Ints]:
-    """The distinct shapes of pods, and int64[P] which one each pod has."""
-    index: dict[Shape, int] = {}
-    shapes = (shape_of(*asked) for asked in zip(cpu.tolist(), gpu.tolist(), specs, strict=True))
-    rows = [index.setdefault(shape, len(index)) for shape in shapes]
-    return tuple(index), np.array(rows, dtype=np.int64)
 
 
 def _empty_nodes(cluster: Cluster, rows: Ints) -> Nodes:

@@ -75,13 +75,16 @@ def schedule(
         report = progress if callable(progress) else bar.reach
         decisions = chosen.place(nodes, pods, seed=seed, ties=rule, path=path, progress=report)
     seconds = time.perf_counter() - began
-    node_rows, evictions = decisions.node_rows, decisions.evictions
+    node_rows, evictions, devices = decisions.node_rows, decisions.evictions, decisions.devices
     if arrival is not None:
         node_rows = np.empty_like(node_rows)
         node_rows[arrival] = decisions.node_rows
+        devices = None if devices is None else devices[np.argsort(arrival)]
         evictions = tuple(e if e.bound else e._replace(row=int(arrival[e.row])) for e in evictions)
     node_rows.setflags(write=False)
-    return Placement(cluster, workload, chosen, seed, rule, arrival, node_rows, decisions.path, seconds, evictions)
+    return Placement(
+        cluster, workload, chosen, seed, rule, arrival, node_rows, decisions.path, seconds, evictions, devices
+    )
 
 
 def check_inputs(cluster: object, workload: object) -> None:
@@ -129,6 +132,7 @@ class Placement:
     seconds   : what the decisions took, by the wall
     evictions : pods that had to go for more important ones: rows of the workload, or of the cluster's
                 bound pods; `by` is the number at which the pod arrived that they made room for
+    devices   : int64[P, D]  milli that each pod has of its node's GPUs; None unless the policy tells them apart
     """
 
     cluster: Cluster
@@ -141,6 +145,7 @@ class Placement:
     path: Path
     seconds: float
     evictions: tuple[Eviction, ...] = ()
+    devices: Ints | None = None
 
     # -- numbers -------------------------------------------------------------
 
@@ -195,7 +200,7 @@ class Placement:
         return utilization(self, by=by)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a pod, in the workload's order: pod, node (missing where none), arrival, requests."""
+        """One row a pod, in the workload's order: pod, node (missing where none), arrival, requests, its GPUs."""
         import pandas as pd
 
         names = np.array([*self.cluster.names, None], dtype=object)
@@ -209,6 +214,9 @@ class Placement:
             if resource != PODS:
                 frame[column] = self.workload.requests[:, self.workload.schema.index(resource)]
         frame["namespace"] = self.workload.namespaces.to_array()
+        if self.devices is not None:
+            named = ("-".join(map(str, np.flatnonzero(held).tolist())) or None for held in self.devices)
+            frame["gpu_index"] = np.array(list(named), dtype=object)
         return pd.DataFrame(frame)
 
     def unschedulable(self) -> pd.DataFrame:
@@ -265,7 +273,7 @@ class Placement:
 
         As `evaluate` for each of them, but one snapshot serves them all. Raises InputError for numbers that fall.
         """
-        snapshot = self.policy.snapshot(self._nodes, self._pods)
+        snapshot = self._empty(self.policy)
         known = 0
         for number in numbers:
             if number < known:
@@ -293,8 +301,12 @@ class Placement:
 
         Its pods are the workload's, in the workload's order.
         """
-        chosen = self.policy if policy is None else policy
-        return self._fill(chosen.snapshot(self._nodes, self._pods), before)
+        return self._fill(self._empty(self.policy if policy is None else policy), before)
+
+    def _empty(self, policy: Policy) -> Snapshot:
+        snapshot = policy.snapshot(self._nodes, self._pods)
+        snapshot.seed = self.seed
+        return snapshot
 
     def explain(self, pod: str | int) -> Explanation:
         """Why a pod went where it went, or nowhere: every node, every plug-in, at that instant.
@@ -342,7 +354,8 @@ class Placement:
             # Their controllers make them anew: they wait.
             state.unbind(np.array(lost))
         placed = self.arrival[self.node_rows[self.arrival] >= 0]
-        state.bind(rows[placed], self.node_rows[placed], force=not self.policy.checks_fit)
+        devices = None if self.devices is None else self.devices[placed]
+        state.bind(rows[placed], self.node_rows[placed], devices=devices, force=not self.policy.checks_fit)
         return state
 
     # -- looking -----------------------------------------------------------------

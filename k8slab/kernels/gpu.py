@@ -32,8 +32,6 @@ from k8slab.kernels._jit import borrowing_kernel as kernel
 Ints = npt.NDArray[np.int64]
 
 WHOLE = 1000  # milli of a device
-LARGEST_MILLI = 8_000  # the authors' largest node, which scores are in parts of: 8 GPUs
-LARGEST_CPU = 128_000  # and 128 cores
 NEAR = 1e-6  # the sums' rounding moves a score by less than 1e-10
 
 RANDOM, DOT_PRODUCT, CLUSTERING, PACKING, BEST_FIT, FGD = range(6)
@@ -100,6 +98,13 @@ class Typical(NamedTuple):
     step: Ints
     single: Ints
     several: Ints
+
+
+class Largest(NamedTuple):
+    """The largest node, which scores are in parts of: mCPU, and milli of all its devices. No node may be larger."""
+
+    cpu: int
+    milli: int
 
 
 class Placed(NamedTuple):
@@ -287,25 +292,25 @@ def first_whole_devices(nodes, i, count):
 
 
 @kernel
-def dot_product(free_cpu, free_milli, cpu, milli):
+def dot_product(free_cpu, free_milli, cpu, milli, largest):
     """0 .. 100: higher where free and asked amounts, in parts of the largest node, have the smaller product."""
-    product = (free_cpu / LARGEST_CPU) * (cpu / LARGEST_CPU) + (free_milli / LARGEST_MILLI) * (milli / LARGEST_MILLI)
+    product = (free_cpu / largest.cpu) * (cpu / largest.cpu) + (free_milli / largest.milli) * (milli / largest.milli)
     return int(100.0 * (1.0 - product / 2.0))
 
 
 @kernel
-def best_fit(free_cpu, free_milli, cpu, milli):
+def best_fit(free_cpu, free_milli, cpu, milli, largest):
     """0 .. 100: higher where less is left, in parts of the largest node. Rescaling can't change which is best."""
-    left = ((free_cpu - cpu) / LARGEST_CPU) * 0.5 + ((free_milli - milli) / LARGEST_MILLI) * 0.5
+    left = ((free_cpu - cpu) / largest.cpu) * 0.5 + ((free_milli - milli) / largest.milli) * 0.5
     return int((1.0 - left) * 100.0)
 
 
 @kernel
-def gpu_clustering(nodes, i, milli, count):
+def gpu_clustering(nodes, i, milli, count, largest):
     """0 .. 100: higher among pods of the same tag, alone with them best; then the fuller node. 0 without GPU."""
     if count == 0:
         return 0
-    full = 25 * (LARGEST_MILLI - nodes.idle[i]) // LARGEST_MILLI
+    full = 25 * (largest.milli - nodes.idle[i]) // largest.milli
     if nodes.tags[i, count if milli == WHOLE else 0] > 0:
         return full + (75 if nodes.kinds[i] == 1 else 50)
     return full + (25 if nodes.kinds[i] == 0 else 0)
@@ -408,7 +413,7 @@ def _stands_before(nodes, i, j):
 
 
 @kernel
-def score_node(policy, nodes, i, before, shapes, s, typical, scratch):
+def score_node(policy, nodes, i, before, shapes, s, typical, largest, scratch):
     """0 .. 100, or -1 if node i can't hold a pod of shape s (memory apart). before : as in `fgd`."""
     if not fits(nodes, i, shapes, s):
         return -1
@@ -416,25 +421,25 @@ def score_node(policy, nodes, i, before, shapes, s, typical, scratch):
     if policy == FGD:
         return fgd(nodes, i, before, shapes, s, typical, scratch)[0]
     if policy == BEST_FIT:
-        return best_fit(nodes.cpu[i], nodes.idle[i], cpu, milli * count)
+        return best_fit(nodes.cpu[i], nodes.idle[i], cpu, milli * count, largest)
     if policy == DOT_PRODUCT:
-        return dot_product(nodes.cpu[i], nodes.idle[i], cpu, milli * count)
+        return dot_product(nodes.cpu[i], nodes.idle[i], cpu, milli * count, largest)
     if policy == CLUSTERING:
-        return gpu_clustering(nodes, i, milli, count)
+        return gpu_clustering(nodes, i, milli, count, largest)
     if policy == PACKING:
         return gpu_packing(nodes, i, milli, count)
     return 0
 
 
 @kernel
-def judge_nodes(policy, nodes, shapes, s, typical, scratch, free, score):
+def judge_nodes(policy, nodes, shapes, s, typical, largest, scratch, free, score):
     """All nodes for a pod of shape s: bool[N] whether they have devices free, int64[N] the score, 0 where it can't be.
 
     scratch.before : must hold fragment_exactly of every node
     """
     for i in range(score.shape[0]):
         free[i] = has_devices(nodes, i, shapes, s)
-        score[i] = max(score_node(policy, nodes, i, scratch.before[i], shapes, s, typical, scratch), 0)
+        score[i] = max(score_node(policy, nodes, i, scratch.before[i], shapes, s, typical, largest, scratch), 0)
 
 
 # -- choosing and taking ----------------------------------------------------------------
@@ -537,7 +542,7 @@ def take(nodes, i, shapes, s, memory, devices):
 
 
 @kernel
-def place(policy, nodes, shapes, pod_shape, pod_memory, typical, scratch, words, cursors, placed):
+def place(policy, nodes, shapes, pod_shape, pod_memory, typical, largest, scratch, words, cursors, placed):
     """Place pods one by one; none leaves. Changes `nodes`, fills `placed`.
 
     policy     : RANDOM .. FGD
@@ -554,7 +559,7 @@ def place(policy, nodes, shapes, pod_shape, pod_memory, typical, scratch, words,
         total += scratch.before[i]
     for p in range(pod_shape.shape[0]):
         s = pod_shape[p]
-        _catch_up(policy, nodes, shapes, s, typical, scratch, changes)
+        _catch_up(policy, nodes, shapes, s, typical, largest, scratch, changes)
         if policy == RANDOM:
             i = _any(scratch.keys[s], nodes.memory, pod_memory[p], words, cursors)
         else:
@@ -575,13 +580,13 @@ def place(policy, nodes, shapes, pod_shape, pod_memory, typical, scratch, words,
 
 
 @kernel
-def _catch_up(policy, nodes, shapes, s, typical, scratch, changes):
+def _catch_up(policy, nodes, shapes, s, typical, largest, scratch, changes):
     """Score for shape s the nodes that have changed since it was last asked for; all, the first time."""
     count = nodes.cpu.shape[0]
     known = scratch.seen[s]
     for e in range(count if known < 0 else changes - known):
         i = e if known < 0 else scratch.journal[known + e]
         if known < 0 or scratch.last[i] == known + e:
-            score = score_node(policy, nodes, i, scratch.before[i], shapes, s, typical, scratch)
+            score = score_node(policy, nodes, i, scratch.before[i], shapes, s, typical, largest, scratch)
             scratch.keys[s, i] = -1 if score < 0 else score * count + count - 1 - i
     scratch.seen[s] = changes

@@ -110,11 +110,24 @@ _SHIPPED: Final[dict[str, Callable[..., Policy]]] = {
 }
 
 
-def _gpu(name: str, summary: str, *scores: plugins.GpuScore) -> Callable[[], Policy]:
+def _gpu(name: str, summary: str, *scores: plugins.GpuScore) -> Callable[..., Policy]:
     """A policy of the FGD study: GPU devices told apart, and one of its scores or none."""
-    devices = plugins.GpuDevices.for_score(*scores or (None,))
-    weighted = tuple((score, 1.0) for score in scores)
-    return lambda: Policy(name, summary, (*FILTERS, devices), weighted, "lowest" if scores else "random")
+
+    def make(
+        typical: Any = None, largest_cpu_milli: int | None = None, largest_gpus: int | None = None
+    ) -> Policy:
+        counted = None
+        if typical is not None:
+            from k8slab.policies.gpu_shapes import counted_shapes
+
+            counted = counted_shapes(typical)
+        devices = plugins.GpuDevices.for_score(
+            next(iter(scores), None), typical=counted, largest_cpu_milli=largest_cpu_milli, largest_gpus=largest_gpus
+        )
+        weighted = tuple((score, 1.0) for score in scores)
+        return Policy(name, summary, (*FILTERS, devices), weighted, "lowest" if scores else "random")
+
+    return make
 
 
 # Of the study "Beware of Fragmentation". Of clusters without GPUs they say nothing, and so they aren't among the
@@ -122,7 +135,7 @@ def _gpu(name: str, summary: str, *scores: plugins.GpuScore) -> Callable[[], Pol
 _GPU_SHIPPED: Final[dict[str, Callable[..., Policy]]] = {
     "fgd": _gpu("fgd", "Where least of the GPUs gets out of typical pods' reach.", plugins.FragmentationGradient()),
     "fgd-best-fit": _gpu(
-        "fgd-best-fit", "Least cpu and GPU left, in parts of 128 cores and 8 GPUs.", plugins.GpuBestFit()
+        "fgd-best-fit", "Least cpu and GPU left, in parts of the largest node.", plugins.GpuBestFit()
     ),
     "fgd-dot-product": _gpu(
         "fgd-dot-product", "The smallest product of free and asked cpu and GPU.", plugins.GpuDotProduct()
@@ -151,7 +164,10 @@ def policy(name: str, **arguments: Any) -> Policy:
     """A shipped policy by its name.
 
     arguments : `resources={"cpu": 1, "nvidia.com/gpu": 5}` weighs the resources of its
-    scores; `shape=[(0, 0), (100, 10)]` is requested-to-capacity's line.
+    scores; `shape=[(0, 0), (100, 10)]` is requested-to-capacity's line. Of the GPU policies: `typical`,
+    a Workload or rows (mCPU, milli of each GPU, GPUs, models, pods), are the pods to keep GPUs of use
+    for, else those to schedule; `largest_cpu_milli` and `largest_gpus` are what scores are in parts of, else
+    the cluster's largest node.
 
     Raises UnknownName for a name that no policy has, with the nearest; InputError for
     an argument that it doesn't take.

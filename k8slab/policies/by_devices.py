@@ -42,7 +42,7 @@ def place_by_devices(run: Run, report: Callable[[int], None]) -> Decisions | Non
     score: Any = run.policy.scores[0][0]
     gpu.place(
         getattr(gpu, score.kernel), nodes, table.shapes, table.incoming_shapes,
-        np.ascontiguousarray(pods.requests[:, columns.schema.index(MEMORY)]), table.typical,
+        np.ascontiguousarray(pods.requests[:, columns.schema.index(MEMORY)]), table.typical, table.largest,
         gpu.scratch_for(nodes, table.shapes, len(pods)), np.zeros(607, dtype=np.uint64), np.zeros(2, dtype=np.int64),
         placed,
     )
@@ -51,7 +51,9 @@ def place_by_devices(run: Run, report: Callable[[int], None]) -> Decisions | Non
         return None  # the loop doesn't count pods; a node that has many small ones may run out of room for them
     run.chosen[:] = placed.node
     report(len(pods))
-    return run.decisions("scan")
+    bits = placed.devices[:, None] >> np.arange(nodes.milli.shape[1]) & 1
+    devices = bits * table.shapes.milli[table.incoming_shapes][:, None]
+    return Decisions(run.chosen, "scan", devices=devices)
 
 
 def _can(run: Run) -> bool:
@@ -63,9 +65,9 @@ def _can(run: Run) -> bool:
     if len(policy.scores) != 1 or type(policy.scores[0][0]) not in plugins.GPU_SCORES or run.ties != "lowest":
         return False
     score, weight = policy.scores[0]
-    if weight <= 0 or devices[0] != plugins.GpuDevices.for_score(score) or snapshot.devices is None:
+    if weight <= 0 or devices[0].choice != plugins.GpuDevices.for_score(score).choice or snapshot.devices is None:
         return False
-    return policy.post_filter is None and _plain(run)
+    return policy.post_filter is None and not snapshot.devices.slicing and _plain(run)
 
 
 def _plain(run: Run) -> bool:

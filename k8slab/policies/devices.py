@@ -1,171 +1,100 @@
-"""GPU devices of the nodes of a snapshot: what is free on each, who has which, and the pods that are typical.
+"""GPU devices of the nodes of a snapshot: what is free on each, and who has which, as pods come and go.
 
-A node has devices of 1000 milli, a pod asks a share of one or several whole ones. State and
-snapshot count them as one resource; which device a pod has follows from the order in which pods
-came and the rule by which the policy chooses, so devices are derived here, for policies that ask.
+Which device a pod has is the state's to know; of pods that come here, and where no state says,
+it follows from the order in which they came and the rule by which the policy chooses.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from k8slab.domain.columns import Codes, Ints
-from k8slab.domain.resources import CPU, GPU
+from k8slab.domain.devices import (
+    MODEL_LABELS,
+    MOST_DEVICES,
+    SLICE_LABEL,
+    SLICING_LABEL,
+    SLICINGS,
+    WHOLE,
+    Slicing,
+    idlest,
+    milli_units,
+    sliced,
+)
+from k8slab.domain.resources import CPU
 from k8slab.errors import InputError
 from k8slab.kernels import gpu as kernels
-from k8slab.kernels.gpu import WHOLE, Nodes, Shapes, Typical
+from k8slab.kernels.gpu import Largest, Nodes
+from k8slab.policies.gpu_shapes import Shape, counted, most_frequent, pod_shapes, shapes_of, typical_of
 
 if TYPE_CHECKING:
+    from k8slab.policies.plugins.gpu import GpuDevices
     from k8slab.policies.snapshot import Crowd, Snapshot
 
-MODEL_LABEL: Final = "gpu-model"
-SPEC_LABEL: Final = "gpu-spec"
-# Milli-GPU, or whole devices as Kubernetes' device plug-in counts them -> milli in one.
-RESOURCES: Final = {GPU: 1, "nvidia.com/gpu": WHOLE}
-MOST_DEVICES: Final = 63  # the bits of an int64 that says which devices a pod has
-TYPICAL_PERCENT: Final = 95
+_RULES: Final = {"fullest": kernels.BEST_FIT, "fragmented": kernels.FGD, "random": kernels.RANDOM}
+# Draws of a device are others than those of a node, which the same seed and pod decide.
+_DEVICE_DRAWS: Final = 0x6465766963650000
 
 Mask = npt.NDArray[np.bool_]
-Shape = tuple[int, int, int, str]  # mCPU, milli of each device, devices, accepted models joined by |
-
-
-def accepted(spec: str) -> list[str]:
-    """The models of a text such as "T4|P100"; none stand for any."""
-    return [model for model in spec.split("|") if model]
-
-
-def shape_of(cpu: int, milli: int, spec: str | None) -> Shape:
-    """The shape of a pod that asks so many mCPU and milli of GPUs: a share, or whole ones.
-
-    >>> shape_of(4000, 460, "T4||P100"), shape_of(4000, 2000, None), shape_of(4000, 0, "T4")
-    ((4000, 460, 1, 'T4|P100'), (4000, 1000, 2, ''), (4000, 0, 0, ''))
-    """
-    return cpu, min(milli, WHOLE), -(-milli // WHOLE), "|".join(accepted(spec or "")) if milli else ""
-
-
-def shapes_of(shapes: Sequence[Shape], models: Sequence[str]) -> Shapes:
-    """Shapes as kernels take them."""
-    accepts = [[not spec or model in accepted(spec) for model in models] for *_, spec in shapes]
-    cpu, milli, devices = (np.array([shape[part] for shape in shapes], dtype=np.int64) for part in range(3))
-    return Shapes(cpu, milli, devices, np.array(accepts, dtype=np.bool_).reshape(len(shapes), len(models)))
-
-
-def most_frequent(shapes: Sequence[Shape], pod_shape: Ints) -> list[tuple[Shape, int]]:
-    """The shapes that make up 95 % of the pods, most frequent first, each with its number of pods."""
-    counts = Counter(pod_shape.tolist())
-    ranked = sorted(((count, shapes[row]) for row, count in counts.items()), reverse=True)
-    taken: list[tuple[Shape, int]] = []
-    for count, shape in ranked:
-        if 100 * sum(number for _, number in taken) >= TYPICAL_PERCENT * len(pod_shape):
-            break
-        taken.append((shape, count))
-    return taken
-
-
-def typical_of(taken: Sequence[tuple[Shape, int]], pods: int, models: Sequence[str]) -> Typical:
-    """Typical pods as kernels take them, with the tables of the exact form; see k8slab.kernels.gpu.
-
-    taken : shapes and how many pods have each
-    pods  : how many there are altogether, those of other shapes too
-    """
-    shapes = shapes_of([shape for shape, _ in taken], models)
-    number = np.array([count for _, count in taken], dtype=np.int64)
-    total = int(number.sum())
-    weight = number / pods if total == pods else (number / pods) / (total / pods)
-    cpu_steps, milli_steps = np.unique(shapes.cpu), np.unique(shapes.milli[shapes.milli > 0])
-    # By step of CPU: which typical pods have enough. Step 0 is less than any asks.
-    enough_cpu = np.vstack([np.zeros(len(taken), dtype=np.bool_), cpu_steps[:, None] >= shapes.cpu])
-    enough_milli = np.vstack([np.zeros(len(taken), dtype=np.bool_), milli_steps[:, None] >= shapes.milli])
-    enough_devices = np.arange(MOST_DEVICES + 1)[:, None] >= shapes.devices
-    single, several = (shapes.devices == 1) * number, (shapes.devices > 1) * number
-    return Typical(
-        shapes,
-        weight,
-        number,
-        total,
-        cpu_steps,
-        np.searchsorted(milli_steps, np.arange(WHOLE + 1), side="right"),
-        _counted(shapes.accepts, enough_cpu, enough_milli, single),
-        _counted(shapes.accepts, enough_cpu, enough_devices, several),
-    )
-
-
-def _counted(accepts: Mask, enough_cpu: Mask, enough: Mask, number: Ints) -> Ints:
-    """int64[G, C, L]: the sum of `number` over shapes that accept, have enough CPU, and enough of the devices.
-
-    accepts : bool[T, G], enough_cpu : bool[C, T], enough : bool[L, T], number : int64[T]
-    """
-    # einsum's result may lie in memory in any order, and a kernel is compiled anew for each.
-    return np.ascontiguousarray(
-        np.einsum("tg,ct,lt,t->gcl", accepts, enough_cpu, enough, number, dtype=np.int64, casting="unsafe")
-    )
-
-
-def gpu_resource(names: Sequence[str]) -> str | None:
-    """The resource that counts GPUs, None if none of these does."""
-    return next((name for name in RESOURCES if name in names), None)
+Held = tuple[int, Ints, Ints]  # node, int64[D] milli, int64[D] slots
 
 
 class DeviceTable:
     """The devices of a snapshot's nodes, kept up to date as pods come and go.
 
     nodes   : what is free; cpu too, as fragmentation counts it. Memory is the snapshot's.
+    slots   : int64[N, D]  bits of the slots that are taken, where devices are cut into slices
     shapes, shape_names : the distinct requests of all pods there
-    typical : the shapes that make up 95 % of the pods to schedule
-    rule    : kernels.gpu.FGD chooses the device where least is fragmented, any other the fullest that will do
+    typical : the shapes that make up 95 % of the pods to schedule, or of those that the policy was given
+    largest : what scores are in parts of: the cluster's largest node, or what the policy was given
     """
 
-    def __init__(self, snapshot: Snapshot, rule: int) -> None:
+    def __init__(self, snapshot: Snapshot, plugin: GpuDevices) -> None:
         self._snapshot = snapshot
-        self._rule = rule
-        resource = gpu_resource(snapshot.nodes.schema.names)
-        assert resource is not None, f"no GPUs among {snapshot.nodes.schema.names}"
-        self._gpu, self._unit = snapshot.nodes.schema.index(resource), RESOURCES[resource]
-        self._cpu = snapshot.nodes.schema.index(CPU)
-        models = snapshot.domains(MODEL_LABEL)
+        columns = snapshot.nodes
+        self._units = milli_units(columns.schema.names)
+        assert self._units.any(), f"no GPUs among {columns.schema.names}"
+        self._cpu = columns.schema.index(CPU)
         crowds = (snapshot.incoming, snapshot.bound)
         index: dict[Shape, int] = {}
-        self._shape_of = {id(crowd): self._numbered(crowd, index) for crowd in crowds}
+        self._shape_of = {
+            id(crowd): np.array([index.setdefault(shape, len(index)) for shape in pod_shapes(crowd.pods)], np.int64)
+            for crowd in crowds
+        }
+        models = self._models()
         known = (*models.values, "")  # a node without the label has a model of no name
         self.shape_names = tuple(index)
         self.shapes = shapes_of(self.shape_names, known)
-        taken = most_frequent(self.shape_names, self.incoming_shapes)
-        self.typical = typical_of(taken, len(self.incoming_shapes), known)
-        if not self.typical.total:
+        given = plugin.typical and [((cpu, milli, gpus, spec), pods) for cpu, milli, gpus, spec, pods in plugin.typical]
+        counts = given or counted(self.shape_names, self.incoming_shapes)
+        self.typical = typical_of(most_frequent(counts), sum(pods for _, pods in counts), known)
+        self._rule = _RULES[plugin.choice]
+        if self._rule == kernels.FGD and not self.typical.total:
             self._rule = kernels.BEST_FIT  # without pods to come there is nobody to be fragmented for
         self.nodes = self._idle_nodes(models)
+        self.largest = self._largest(plugin)
+        self.slots = np.zeros_like(self.nodes.milli)
+        slicing = snapshot.domains(SLICING_LABEL).to_array().tolist()
+        self.slicing: dict[int, Slicing] = {row: SLICINGS[kind] for row, kind in enumerate(slicing) if kind in SLICINGS}
+        self._slice_of = {id(crowd): crowd.pods.labels.get(SLICE_LABEL) for crowd in crowds}
         self.scratch = kernels.scratch_for(self.nodes, self.shapes, 0)
         self._words, self._cursors = np.zeros(607, dtype=np.uint64), np.zeros(2, dtype=np.int64)
-        self._held: dict[tuple[int, int], tuple[int, Ints]] = {}
-        for row, node in enumerate(snapshot.placed.node_rows.tolist()):
-            self._hold(snapshot.bound, row, node)
-        for node in range(len(snapshot.nodes)):
+        self._held: dict[tuple[int, int], Held] = {}
+        self._hold_bound()
+        for node in range(len(columns)):
             self._refresh(node)
 
-    def _numbered(self, crowd: Crowd, index: dict[Shape, int]) -> Ints:
-        """int64[P]: the shape of each pod, new ones put into the index. InputError for part of a second device."""
-        pods = crowd.pods
-        milli = pods.requests[:, self._gpu] * self._unit
-        odd = (milli > WHOLE) & (milli % WHOLE > 0)
-        if odd.any():
-            row = int(np.argmax(odd))
-            raise InputError(
-                f"pod {pods.names[row]!r} requests {int(milli[row]):,} milli-GPU; wanted a share of one GPU, up to "
-                f"{WHOLE:,}, or whole GPUs"
-            )
-        specs = (pods.labels.get(SPEC_LABEL) or Codes.none(len(pods))).to_array().tolist()
-        cpu = pods.requests[:, self._cpu].tolist()
-        shapes = (shape_of(*asked) for asked in zip(cpu, milli.tolist(), specs, strict=True))
-        return np.array([index.setdefault(shape, len(index)) for shape in shapes], dtype=np.int64)
+    def _models(self) -> Codes[str]:
+        """The nodes' GPU models, by the first of the labels that each has."""
+        columns = (self._snapshot.domains(label).to_array() for label in MODEL_LABELS)
+        return Codes.of(next((name for name in names if name), None) for names in zip(*columns, strict=True))
 
     def _idle_nodes(self, models: Codes[str]) -> Nodes:
         columns = self._snapshot.nodes
-        devices = columns.allocatable[self._gpu] * self._unit // WHOLE
+        devices = self._units @ columns.allocatable // WHOLE
         most = int(devices.max(initial=1))
         if most > MOST_DEVICES:
             name = columns.names[int(np.argmax(devices))]
@@ -173,6 +102,36 @@ class DeviceTable:
         model = np.where(models.codes < 0, len(models.values), models.codes).astype(np.int64)
         cpu, memory = (np.zeros(len(columns), dtype=np.int64) for _ in range(2))
         return kernels.idle_nodes(cpu, memory, devices, model, max(most, 1))
+
+    def _largest(self, plugin: GpuDevices) -> Largest:
+        columns = self._snapshot.nodes
+        found = []
+        for amounts, given, what in (
+            (columns.allocatable[self._cpu], plugin.largest_cpu_milli, "mCPU"),
+            (self.nodes.devices * WHOLE, plugin.largest_gpus and plugin.largest_gpus * WHOLE, "milli of GPUs"),
+        ):
+            most = int(amounts.max(initial=1))
+            if given is not None and given < most:
+                name = columns.names[int(np.argmax(amounts))]
+                raise InputError(f"node {name!r} has {most:,} {what}; the largest node was said to have {given:,}")
+            found.append(max(most, 1) if given is None else given)
+        return Largest(*found)
+
+    def _hold_bound(self) -> None:
+        """Give the pods that run what they hold, as the state says; by the rule where it says nothing."""
+        placed, bound = self._snapshot.placed, self._snapshot.bound
+        for row, node in enumerate(placed.node_rows.tolist()):
+            if placed.devices is None:
+                self._refresh(node)
+                self._hold(bound, row, node)
+                continue
+            amounts, slots = (np.zeros(self.nodes.milli.shape[1], dtype=np.int64) for _ in range(2))
+            here = min(len(amounts), placed.devices.amounts.shape[1])
+            amounts[:here], slots[:here] = (column[row, :here] for column in placed.devices)
+            # What it holds of devices that the node has no more, or of memory, can't be held of these.
+            self._take(bound, row, node, np.minimum(amounts, self.nodes.milli[node]), slots)
+
+    # -- what is asked ----------------------------------------------------------------
 
     @property
     def incoming_shapes(self) -> Ints:
@@ -200,45 +159,89 @@ class DeviceTable:
         """bool[N] which nodes have devices free for a pod, and int64[N] their scores, 0 .. 100."""
         count = len(self.nodes.cpu)
         free, score = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.int64)
-        kernels.judge_nodes(policy, self.nodes, self.shapes, self.shape(pod), self.typical, self.scratch, free, score)
+        kernels.judge_nodes(
+            policy, self.nodes, self.shapes, self.shape(pod), self.typical, self.largest, self.scratch, free, score
+        )
+        for node in self.slicing if self.asks(pod) else ():
+            free[node] = self.slice_for(self._snapshot.incoming, pod, node)[1] > 0
         return free, score
+
+    def slice_for(self, crowd: Crowd, pod: int, node: int) -> tuple[int, int]:
+        """(device, slots as bits) for a pod on a node that cuts its devices into slices; (-1, 0) where none is free."""
+        s, slices = int(self._shape_of[id(crowd)][pod]), self._slice_of[id(crowd)]
+        if not self.shapes.accepts[s, self.nodes.model[node]]:
+            return -1, 0
+        capacity = np.where(np.arange(self.slots.shape[1]) < self.nodes.devices[node], WHOLE, 0)
+        want = int(self.shapes.milli[s] * self.shapes.devices[s])
+        return sliced(self.slicing[node], self.slots[node], capacity, (slices and slices[pod]) or "", want)
+
+    # -- coming and going -----------------------------------------------------------------
 
     def move(self, crowd: Crowd, pod: int, node_row: int, by: int) -> None:
         """A pod comes (1) to a node or goes (-1); the snapshot's amounts have moved already."""
         if by > 0:
             self._hold(crowd, pod, node_row)
         else:
-            self._release(crowd, pod)
+            node, amounts, slots = self._held[id(crowd), pod]
+            self._change(node, int(self._shape_of[id(crowd)][pod]), amounts, slots, -1)
         self._refresh(node_row)
+
+    def held(self, pod: int, node_row: int) -> Ints:
+        """int64[D]: the milli that a pod to schedule has of the devices of the node it came to, -1 for none."""
+        entry = self._held.get((id(self._snapshot.incoming), pod)) if node_row >= 0 else None
+        return np.zeros(self.nodes.milli.shape[1], dtype=np.int64) if entry is None else entry[1]
+
+    def choice(self, pod: int, node_row: int) -> Ints:
+        """int64[D]: the milli that a pod to schedule would get of the devices of a node."""
+        return self._chosen(self._snapshot.incoming, pod, node_row)[0]
 
     def _hold(self, crowd: Crowd, pod: int, node_row: int) -> None:
         """Give a pod devices of a node, by the rule; where none will do, what is free, the idlest devices first."""
+        node, *had = self._held.get((id(crowd), pod), (-1,))
+        # It was away for the length of a question, and nobody has taken its devices meanwhile.
+        back = node == node_row and (self.nodes.milli[node] >= had[0]).all() and not (self.slots[node] & had[1]).any()
+        self._take(crowd, pod, node_row, *(had if back else self._chosen(crowd, pod, node_row)))
+
+    def _chosen(self, crowd: Crowd, pod: int, node: int) -> tuple[Ints, Ints]:
         s = int(self._shape_of[id(crowd)][pod])
-        want = int(self.shapes.milli[s] * self.shapes.devices[s])
-        free = self.nodes.milli[node_row]
-        taken = np.zeros_like(free)
-        before, had = self._held.get((id(crowd), pod), (-1, taken))
-        if before == node_row and (free >= had).all():
-            taken = had  # it was away for the length of a question
-        elif kernels.has_devices(self.nodes, node_row, self.shapes, s):
-            bits = kernels.choose_devices(
-                self._rule, self.nodes, node_row, self.scratch.before[node_row], self.shapes, s, self.typical,
-                self.scratch, self._words, self._cursors,
-            )
-            taken[[j for j in range(len(free)) if bits >> j & 1]] = self.shapes.milli[s]
+        free = self.nodes.milli[node]
+        taken, slots = np.zeros_like(free), np.zeros_like(free)
+        if not self.shapes.devices[s]:
+            return taken, slots
+        if node in self.slicing:
+            device, bits = self.slice_for(crowd, pod, node)
+            if bits:
+                slots[device] = bits
+                taken[device] = min(self.slicing[node].milli_of(bits), int(free[device]))
+        elif kernels.has_devices(self.nodes, node, self.shapes, s):
+            taken[self._devices(crowd, pod, node, s)] = self.shapes.milli[s]
         else:
-            for j in np.argsort(-free, kind="stable").tolist():
-                taken[j] = min(want - int(taken.sum()), int(free[j]))
-        self._held[id(crowd), pod] = node_row, taken
-        self._change(node_row, s, taken, 1)
+            taken = idlest(free, int(self.shapes.milli[s] * self.shapes.devices[s]))
+        return taken, slots
 
-    def _release(self, crowd: Crowd, pod: int) -> None:
-        node_row, taken = self._held[id(crowd), pod]
-        self._change(node_row, int(self._shape_of[id(crowd)][pod]), taken, -1)
+    def _devices(self, crowd: Crowd, pod: int, node: int, s: int) -> list[int]:
+        """The devices that a pod gets of a node that has them."""
+        from k8slab.policies.policy import draw01
 
-    def _change(self, node_row: int, s: int, taken: Ints, by: int) -> None:
+        want, free = self.shapes.milli[s], self.nodes.milli[node]
+        if self._rule == kernels.RANDOM and want < WHOLE:
+            enough = np.flatnonzero(free >= want).tolist()
+            number = draw01(self._snapshot.seed ^ _DEVICE_DRAWS, int(crowd.pods.rows[pod]))
+            return [enough[int(number * len(enough))]]
+        bits = kernels.choose_devices(
+            self._rule, self.nodes, node, self.scratch.before[node], self.shapes, s, self.typical, self.scratch,
+            self._words, self._cursors,
+        )
+        return [j for j in range(len(free)) if bits >> j & 1]
+
+    def _take(self, crowd: Crowd, pod: int, node_row: int, amounts: Ints, slots: Ints) -> None:
+        self._held[id(crowd), pod] = node_row, amounts, slots
+        self._change(node_row, int(self._shape_of[id(crowd)][pod]), amounts, slots, 1)
+
+    def _change(self, node_row: int, s: int, amounts: Ints, slots: Ints, by: int) -> None:
         nodes = self.nodes
-        nodes.milli[node_row] -= by * taken
+        nodes.milli[node_row] -= by * amounts
+        self.slots[node_row] += by * slots
         nodes.idle[node_row] = nodes.milli[node_row].sum()
         nodes.whole[node_row] = (nodes.milli[node_row] == WHOLE).sum()
         if self.shapes.devices[s]:

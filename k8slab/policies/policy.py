@@ -130,11 +130,15 @@ class Eviction(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
-    """Where the pods go. node_rows : int64[P], -1 for none; path : how it was found; evictions : in their order."""
+    """Where the pods go. node_rows : int64[P], -1 for none; path : how it was found; evictions : in their order.
+
+    devices : int64[P, D], the milli that each pod gets of its node's GPUs; None unless the policy tells them apart
+    """
 
     node_rows: npt.NDArray[np.int64]
     path: Path
     evictions: tuple[Eviction, ...] = ()
+    devices: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.chosen = np.full(len(self.snapshot.pods), -1, dtype=np.int64)
+        self.snapshot.seed = self.seed
 
     def place(self, pod: int) -> None:
         """Judge the next pod, let others go for it where the policy does that, and charge its node."""
@@ -71,7 +72,13 @@ class Run:
 
     def decisions(self, path: Path) -> Decisions:
         """What came of it."""
-        return Decisions(self.chosen, path, tuple(self.evictions))
+        return Decisions(self.chosen, path, tuple(self.evictions), self._devices())
+
+    def _devices(self) -> Ints | None:
+        table = self.snapshot.devices
+        if table is None or not len(self.chosen):
+            return None
+        return np.stack([table.held(pod, node) for pod, node in enumerate(self.chosen.tolist())])
 
 
 def place_stepwise(run: Run, report: Callable[[int], None], start: int = 0) -> Decisions:

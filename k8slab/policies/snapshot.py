@@ -205,6 +205,7 @@ class Snapshot:
     incoming : the pods to schedule
     plugins  : those of the policy, whose counts are to be kept
     devices  : the nodes' GPU devices, None unless a plug-in keeps them
+    seed     : of a run, by which random ones are drawn
 
     The term is kube-scheduler's. Nothing that was passed in is changed.
     """
@@ -216,6 +217,7 @@ class Snapshot:
         self._counters_of: dict[int, list[Counter]] = {}
         self._prepared: dict[Any, Any] = {}
         self.devices: Any = None
+        self.seed = 0
         nominated = PlacedPods.none(nodes.schema) if nodes.nominated is None else nodes.nominated
         self.nominated = Crowd(nominated.pods, nodes.schema)
         self._promised: dict[int, list[int]] = {}

@@ -98,8 +98,9 @@ class DeviceLedger:
         wants = asked_units(self._names, requests)
         if not wants.any() or not self._capacity.width:
             return None
-        if given is not None:
-            return self._given(nodes, wants, np.asarray(given, dtype=np.int64), force)
+        asked = None if given is None else self._given(nodes, wants, np.asarray(given, dtype=np.int64), force)
+        if asked is not None and slicings is None:
+            return Held(asked, np.zeros_like(asked))
         # Pods of one batch see one another's: on copies, as the batch may yet be refused.
         touched, place = np.unique(nodes, return_inverse=True)
         capacity, used, slots = (column[touched] for column in self.nodes)
@@ -107,10 +108,17 @@ class DeviceLedger:
         held = Held(np.zeros((len(nodes), width), np.int64), np.zeros((len(nodes), width), np.int64))
         for row in np.flatnonzero(wants > 0).tolist():
             at, node, want = int(place[row]), int(nodes[row]), int(wants[row])
-            kind = slicings[node] if slicings is not None else None
-            if kind in SLICINGS:
+            slicing = SLICINGS.get((slicings[node] if slicings is not None else None) or "")
+            own = None if asked is None else asked[row]
+            if slicing is not None:
                 profile = (slices[row] if slices is not None else None) or ""
-                self._slice(held, row, (capacity[at], slots[at]), str(kind), profile, want)
+                among = capacity[at] if own is None else np.where(own > 0, capacity[at], 0)
+                device, bits = sliced(slicing, slots[at], among, profile, want)
+                if bits:  # else no device has the slice free, and it holds none
+                    held.amounts[row, device] = slicing.milli_of(bits)
+                    held.slots[row, device] = bits
+            elif own is not None:
+                held.amounts[row] = own
             else:
                 free = np.maximum(capacity[at] - used[at], 0)
                 units = fullest(free, capacity[at], want)
@@ -119,25 +127,17 @@ class DeviceLedger:
             slots[at] |= held.slots[row]
         return held
 
-    @staticmethod
-    def _slice(held: Held, row: int, node: tuple[Ints, Ints], kind: str, profile: str, want: int) -> None:
-        slicing = SLICINGS[kind]
-        if profile and profile not in slicing.profiles:
-            return  # no node of this kind has it; an observed cluster may say so all the same
-        device, bits = sliced(slicing, node[1], node[0], profile, want)
-        if bits:
-            held.amounts[row, device] = slicing.milli(profile or slicing.profile_for(want))
-            held.slots[row, device] = bits
-
-    def _given(self, nodes: Ints, wants: Ints, amounts: Ints, force: bool) -> Held:
+    def _given(self, nodes: Ints, wants: Ints, amounts: Ints, force: bool) -> Ints:
         width = self._capacity.width
         if amounts.ndim != 2 or len(amounts) != len(nodes) or amounts.shape[1] > width:
-            raise InputError(f"devices have shape {amounts.shape}; wanted ({len(nodes)}, {width}): units of each device")
-        odd = (amounts < 0).any(axis=1) | (amounts.sum(axis=1) > wants)
+            wanted = f"({len(nodes)}, {width}): units of each device"
+            raise InputError(f"devices have shape {amounts.shape}; wanted {wanted}")
+        odd = (amounts < 0).any(axis=1) | ((amounts > 0).any(axis=1) & (wants == 0))
         if odd.any():
             row = int(np.argmax(odd))
             raise InputError(
-                f"devices[{row}] is {amounts[row].tolist()}; wanted {int(wants[row]):,} units or less in all, none below 0"
+                f"devices[{row}] is {amounts[row].tolist()}; wanted units of devices that the pod asks, "
+                f"{int(wants[row]):,} in all"
             )
         touched, place = np.unique(nodes, return_inverse=True)
         capacity, used, _ = (column[touched] for column in self.nodes)
@@ -147,12 +147,12 @@ class DeviceLedger:
         over = (used > capacity) & (used > self._used.view[touched])
         if over.any() and not force:
             at, device = np.argwhere(over)[0].tolist()
-            free = max(int(capacity[at, device] - self._used.view[touched[at], device]), 0)
+            before, whole = int(self._used.view[touched[at], device]), int(capacity[at, device])
             raise NotEnoughCapacity(
-                f"cannot take {int(used[at, device] - self._used.view[touched[at], device]):,} units of device {device} "
-                f"of node row {int(touched[at])}: {free:,} of {int(capacity[at, device]):,} are free"
+                f"cannot take {int(used[at, device]) - before:,} units of device {device} of node row "
+                f"{int(touched[at])}: {max(whole - before, 0):,} of {whole:,} are free"
             )
-        return Held(full, np.zeros_like(full))
+        return full
 
     def hold(self, pods: Ints, nodes: Ints, held: Held | None) -> Ints | int:
         """Pods take what `choose` gave; gives int64[n], the devices as bits, 0 where nothing is held."""

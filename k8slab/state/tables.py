@@ -74,7 +74,7 @@ class Grid:
 
     @property
     def width(self) -> int:
-        return self._data.shape[1]
+        return int(self._data.shape[1])
 
     def widen(self, width: int) -> None:
         """At least so many columns."""

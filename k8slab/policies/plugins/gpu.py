@@ -7,44 +7,57 @@ GPUs, or no pod asks any, filter and scores have nothing to say.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
 
+from k8slab.domain.devices import milli_units
 from k8slab.errors import InputError
 from k8slab.policies.plugins.base import Decision, Floats, Refusal
 from k8slab.policies.snapshot import Snapshot
+
+CHOICES: Final = ("fullest", "fragmented", "random")
 
 
 @dataclass(frozen=True)
 class GpuDevices:
     """No node whose GPUs are each too full for the pod's share, or too few of them free, or of models it refuses.
 
-    choice : which GPU of the node a share gets: "fullest" that has it, or where least is "fragmented"
+    choice  : which GPU of the node a share gets: the "fullest" that has it, where least is "fragmented", or a
+              "random" one, drawn by the seed
+    typical : the pods that fragmentation and the measures of it have in mind, as `gpu_shapes.counted_shapes` gives
+              them; of these the most frequent that make up 95 %. None for the pods to schedule.
+    largest_cpu_milli, largest_gpus : what scores are in parts of; None for the cluster's largest node
     """
 
     choice: str = "fullest"
+    typical: tuple[tuple[int, int, int, str, int], ...] | None = None
+    largest_cpu_milli: int | None = None
+    largest_gpus: int | None = None
     name = "GpuDevices"
 
     def __post_init__(self) -> None:
-        if self.choice not in ("fullest", "fragmented"):
-            raise InputError(f"GpuDevices: choice={self.choice!r} is neither 'fullest' nor 'fragmented'")
+        if self.choice not in CHOICES:
+            raise InputError(f"GpuDevices: choice={self.choice!r} is none of {', '.join(map(repr, CHOICES))}")
+        for what in ("largest_cpu_milli", "largest_gpus"):
+            given = getattr(self, what)
+            if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 1):
+                raise InputError(f"GpuDevices: {what}={given!r}; wanted a whole number, 1 or more")
 
     @classmethod
-    def for_score(cls, score: object) -> GpuDevices:
-        """As the study's policy of this score chooses devices."""
-        return cls("fragmented" if isinstance(score, FragmentationGradient) else "fullest")
+    def for_score(cls, score: object, **arguments: Any) -> GpuDevices:
+        """As the study's policy of this score chooses devices; of none, at random."""
+        gradient = isinstance(score, FragmentationGradient)
+        return cls("fragmented" if gradient else "random" if score is None else "fullest", **arguments)
 
     def arguments(self) -> dict[str, Any]:
-        """What decides."""
-        return {"choice": self.choice}
+        """What decides, as far as it was said."""
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
 
     def idle(self, snapshot: Snapshot) -> bool:
         """Whether no resource counts GPUs."""
-        from k8slab.policies.devices import gpu_resource
-
-        return gpu_resource(snapshot.nodes.schema.names) is None
+        return not milli_units(snapshot.nodes.schema.names).any()
 
     def label_keys(self, snapshot: Snapshot) -> set[str]:
         """None: pods are told apart by what they ask."""
@@ -52,10 +65,9 @@ class GpuDevices:
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Let the snapshot keep its nodes' devices."""
-        from k8slab.kernels import gpu
         from k8slab.policies.devices import DeviceTable
 
-        snapshot.devices = DeviceTable(snapshot, gpu.FGD if self.choice == "fragmented" else gpu.BEST_FIT)
+        snapshot.devices = DeviceTable(snapshot, self)
 
     def skips(self, decision: Decision) -> bool:
         """Whether the pod asks no GPU."""
@@ -118,7 +130,7 @@ class FragmentationGradient(GpuScore):
 
 @dataclass(frozen=True)
 class GpuBestFit(GpuScore):
-    """Prefers the node where least cpu and GPU is left, in parts of 128 cores and 8 GPUs."""
+    """Prefers the node where least cpu and GPU is left, in parts of the largest node."""
 
     name = "GpuBestFit"
     kernel = "BEST_FIT"
