@@ -8,6 +8,7 @@ import numpy as np
 
 from k8slab.datasets._parts import counted
 from k8slab.datasets.cluster import Cluster
+from k8slab.datasets.kubernetes_devices import check_gpu_index, gpu_labels, node_gpus
 from k8slab.datasets.kubernetes_dump import ApiObject, Dump, Source, uncollected
 from k8slab.datasets.kubernetes_objects import api_objects
 from k8slab.datasets.kubernetes_pods import (
@@ -24,6 +25,7 @@ from k8slab.datasets.kubernetes_pods import (
 from k8slab.datasets.kubernetes_requests import Amounts, counts, whole_amount
 from k8slab.datasets.workload import Workload
 from k8slab.domain.columns import Codes, Ints, Names, Taint, Taints
+from k8slab.domain.devices import device_capacity
 from k8slab.domain.models import NODE_STATES, NodeState
 from k8slab.domain.pod_spec import PLAIN, Image, Images
 from k8slab.domain.resources import ResourceSchema
@@ -57,10 +59,14 @@ def cluster_from_kubernetes(source: Source) -> Cluster:
     promised_said = [waiting.read(pod) for pod in promised]
     allocatable = [_allocatable(node) for node in nodes]
     schema = _schema(allocatable, [*bound_said, *promised_said])
+    capacity = _matrix(schema, allocatable).T
+    devices = (device_capacity(schema.names, capacity) > 0).sum(axis=1).tolist()
+    for pod in bound:
+        check_gpu_index(pod, nodes[rows[node_of(pod)]], devices[rows[node_of(pod)]])
     taints: Codes[Taints] = Codes.of(_taints(node) for node in nodes)
     return Cluster.of(
         Names(rows),
-        _matrix(schema, allocatable).T,
+        capacity,
         schema,
         states=[_node_state(node, taints[row] or ()) for row, node in enumerate(nodes)],
         taints=taints,
@@ -98,7 +104,8 @@ def workload_from_kubernetes(source: Source, which: Which) -> Workload:
 
 def _allocatable(node: ApiObject) -> Amounts:
     exact = node.status.quantities("allocatable")
-    return {resource: whole_amount(node, resource, value) for resource, value in exact.items() if counts(resource)}
+    amounts = {resource: whole_amount(node, resource, value) for resource, value in exact.items() if counts(resource)}
+    return node_gpus(node, amounts)
 
 
 def _taints(node: ApiObject) -> Taints:
@@ -155,7 +162,8 @@ def _labels(objects: list[ApiObject]) -> dict[str, Codes[str]]:
     codes: dict[str, Ints] = {}
     values: dict[str, dict[str, int]] = {}
     for row, one in enumerate(objects):
-        for key, value in one.labels.items():
+        extra = gpu_labels(one) if one.kind == "Pod" else {}
+        for key, value in {**one.labels, **extra}.items():
             if key not in codes:
                 codes[key], values[key] = np.full(len(objects), -1, dtype=np.int64), {}
             codes[key][row] = values[key].setdefault(value, len(values[key]))

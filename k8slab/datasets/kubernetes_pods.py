@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
+from k8slab.datasets.kubernetes_devices import pod_gpus
 from k8slab.datasets.kubernetes_dump import ApiObject, Fields
 from k8slab.datasets.kubernetes_requests import (
     Amounts,
@@ -118,7 +119,9 @@ class PodReader:
             self._specs, repr((_worded(pod, *containers), adjustments, node)), lambda: _spec(pod, adjustments, node)
         )
         tolerated = repr(pod.spec.get("tolerations"))
-        return Said(request, spec, _once(self._tolerations, tolerated, lambda: _tolerations(pod)))
+        tolerations = _once(self._tolerations, tolerated, lambda: _tolerations(pod))
+        gpus = pod_gpus(pod)
+        return Said({**request, **gpus} if gpus else request, spec, tolerations)
 
     def _request(self, pod: ApiObject) -> tuple[Amounts, tuple[Adjustment, ...]]:
         request = pod_request(pod, bound=self._bound)
