@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -370,28 +369,3 @@ def binned(arrived, used, frag, all_gpus):
         rows.append((np.round(mean["alloc"], 2), np.round(100 * mean["amount"] / 1000 / all_gpus, 2), mean["ratio"]))
     return np.array(rows).T
 
-
-if __name__ == "__main__":
-    import sys
-    import time
-
-    from k8slab.experiments.fgd_run import curves as ours
-    from k8slab.experiments.fgd_run import run_fgd
-    from k8slab.experiments.fgd_trace import TRACES, read_trace
-
-    folder = Path(sys.argv[1])
-    total = off = 0
-    for seed in map(int, sys.argv[2].split(",")):
-        for trace in sys.argv[3:] or TRACES:
-            began = time.process_time()
-            for policy in CODE:
-                table = ours(run_fgd(read_trace(folder, trace), policy, seed))
-                mine = np.stack([table.allocation, table.frag_amount, table.frag_ratio])
-                other = curves(folder, trace, policy, seed)
-                same = (mine == other) | (np.isnan(mine) & np.isnan(other))
-                total += same.size
-                off += (~same).sum()
-                if not same.all():
-                    print(trace, policy, seed, [(int(a), int(b), mine[a, b], other[a, b]) for a, b in
-                                                np.argwhere(~same)[:4]], flush=True)
-            print(trace, seed, f"{time.process_time() - began:.1f} s", total, off, flush=True)
