@@ -169,3 +169,31 @@ def test_openb_is_loaded_by_its_name() -> None:
     assert "cluster, workload = k8slab.datasets.openb()" in html
     assert 'k8slab.compare(cluster, workload, policies, seeds=range(1), order="given")' in _code(html)
     assert "USENIX ATC 2023" in html
+
+
+def test_many_policies_get_a_panel_each_the_fullest_first(comparison: Comparison) -> None:
+    from matplotlib.figure import Figure
+
+    from k8slab.analysis.comparisons import allocation_panels
+
+    figure = Figure(layout="constrained")
+    allocation_panels(comparison, figure.subplots())
+    shown = [ax for ax in figure.axes if ax.get_title(loc="left")]
+    column = f"{comparison.dominant}_allocated_percent"
+    last = comparison.curves.groupby(["policy", "seed"])[column].last().groupby("policy").mean()
+    assert [ax.get_title(loc="left") for ax in shown] == list(last.sort_values(ascending=False).index)
+    for ax in shown:
+        drawn = ax.get_lines()[-1]
+        assert drawn.get_ydata()[-1] == pytest.approx(last[ax.get_title(loc="left")])
+
+
+def test_two_placements_of_one_workload_are_shaded_alike(comparison: Comparison) -> None:
+    from matplotlib.figure import Figure
+
+    legends = []
+    for policy in ("best-fit", comparison.ranked()[-1]):
+        ax = Figure().subplots()
+        comparison.placement(policy, 0).plot.packing(nodes=3, ax=ax)
+        legends.append([text.get_text() for text in ax.get_legend().get_texts() if text.get_text()[:4] != "free"])
+    assert legends[0] == legends[1]
+    assert len(legends[0]) >= 2

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _LOWER_IS_BETTER: Final = ("nodes_used", "imbalance_percent", "stranded_")
 _ALLOCATED: Final = "_allocated_percent"
+_PANELS: Final = 4  # beside each other
 _METRICS: Final = {
     "placed": "pods placed",
     "placed_percent": "pods placed (%)",
@@ -62,6 +63,35 @@ def allocation_curve(
     title = style.sentence(f"{label} allocated as pods arrive")
     y = f"{label} allocated (% of allocatable)"
     return style.finish(ax, title, "arrived so far (% of what the cluster has)", y, note=note)
+
+
+def allocation_panels(comparison: Comparison, ax: Axes) -> None:
+    """`allocation_curve` of many policies, whose lines lie on one another: a panel each, the others in grey.
+
+    ax : gives its place to the panels; they go by where the policies end, the fullest first
+    """
+    curves = comparison.curves
+    column = _curve_column(curves, comparison.dominant)
+    shown = curves[curves["arrived_percent"] >= _where_they_part(curves, column)]
+    runs = shown.groupby(["policy", "arrived_percent"])[column].agg(["mean", "min", "max"])
+    order = runs["mean"].groupby("policy").last().sort_values(ascending=False, kind="stable").index
+    figure, name = ax.figure, style.resource_name(comparison.dominant)
+    ax.remove()
+    rows = -(-len(order) // _PANELS)
+    panels = figure.subplots(rows, _PANELS, sharex=True, sharey=True, squeeze=False)
+    for place, policy in zip(panels.flat, order, strict=False):
+        for other in order:
+            place.plot(runs.loc[other].index, runs.loc[other]["mean"], color="#d0d0d0", linewidth=0.8)
+        own = runs.loc[policy]
+        place.plot(own.index, own.index, color=style.FAINT, linewidth=0.8, linestyle=(0, (1, 2)))
+        place.fill_between(own.index, own["min"], own["max"], color=style.ACCENT, alpha=0.25, lw=0)
+        place.plot(own.index, own["mean"], color=style.ACCENT, linewidth=2.0)
+        style.finish(place, policy, "", "", note=f"ends at {own['mean'].iloc[-1]:.1f} %")
+        place.title.set_fontsize(10)
+    for place in panels.flat[len(order) :]:
+        place.set_axis_off()
+    figure.supxlabel("arrived so far (% of what the cluster has)", fontsize=10, color=style.INK)
+    figure.supylabel(f"{name} allocated (% of allocatable)", fontsize=10, color=style.INK)
 
 
 def policy_comparison(

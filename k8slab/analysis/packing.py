@@ -37,6 +37,8 @@ class _Bars:
     rows                          : int64[n]    the nodes, fullest first
     allocatable, foreign, stranded: float64[n]
     x, bottom, height             : float64[B]  the pods' blocks; x is a position in rows
+    limits                        : float64[<=3] that part the sizes; of all pods, so that two placements of
+                                    one workload are shaded alike
     percent                       : requested and stranded of the whole cluster
     """
 
@@ -47,6 +49,7 @@ class _Bars:
     x: Floats
     bottom: Floats
     height: Floats
+    limits: Floats
     percent: tuple[float, float]
 
 
@@ -67,11 +70,10 @@ def packing(placement: Placement, nodes: int = 40, resource: str = CPU, ax: Axes
     ax.bar(place, bars.stranded, _WIDTH, bottom=bars.allocatable - bars.stranded, facecolor="white",
            edgecolor=_STRANDED, hatch="/////", linewidth=0.0)
     ax.bar(place, bars.foreign, _WIDTH, color=_FOREIGN)
-    limits = _size_limits(bars.height)
-    _draw_blocks(ax, bars, limits)
+    _draw_blocks(ax, bars)
     ax.bar(place, bars.allocatable, _WIDTH, facecolor="none", edgecolor=_EDGE, linewidth=0.7)
 
-    sizes = zip(_shades(limits), _size_texts(limits), strict=True)
+    sizes = zip(_shades(bars.limits), _size_texts(bars.limits), strict=True)
     handles = [Patch(facecolor=shade, label=text) for shade, text in sizes]
     handles += [Patch(facecolor=_FOREIGN, label="no known pod's")] if bars.foreign.any() else []
     handles += [Patch(facecolor=_FREE, edgecolor=_EDGE, linewidth=0.7, label="free, usable"),
@@ -150,7 +152,7 @@ def _bars(placement: Placement, nodes: int, resource: str) -> _Bars:
     total = allocatable[r].sum()
     return _Bars(
         rows, allocatable[r, rows] / scale, foreign, lost[rows] / scale, x.astype(np.float64),
-        foreign[x] + _stacked(x, height), height,
+        foreign[x] + _stacked(x, height), height, _size_limits(requests[:, r] / scale),
         (100.0 * requested[r].sum() / total, 100.0 * lost.sum() / total),
     )
 
@@ -181,13 +183,14 @@ def _stacked(x: Ints, height: Floats) -> Floats:
     return before - before[first]
 
 
-def _size_limits(height: Floats) -> Floats:
-    """Up to three round amounts that part the blocks into sizes of like count."""
-    if len(height) == 0:
+def _size_limits(amounts: Floats) -> Floats:
+    """Up to three round amounts that part those above 0 into sizes of like count."""
+    amounts = amounts[amounts > 0]
+    if len(amounts) == 0:
         return np.empty(0)
-    thirds = np.quantile(height, (0.25, 0.5, 0.75), method="inverted_cdf")
-    digits = [float(f"{value:.2g}") for value in thirds]
-    return np.unique([digit if digit < height.max() else height.min() for digit in digits])
+    quarters = np.quantile(amounts, (0.25, 0.5, 0.75), method="inverted_cdf")
+    digits = [float(f"{value:.2g}") for value in quarters]
+    return np.unique([digit if digit < amounts.max() else amounts.min() for digit in digits])
 
 
 def _size_texts(limits: Floats) -> list[str]:
@@ -204,11 +207,11 @@ def _shades(limits: Floats) -> list[str]:
     return [_SHADES[i] for i in np.linspace(0, len(_SHADES) - 1, count).round().astype(int).tolist()]
 
 
-def _draw_blocks(ax: Axes, bars: _Bars, limits: Floats) -> None:
+def _draw_blocks(ax: Axes, bars: _Bars) -> None:
     left, right = bars.x - _WIDTH / 2, bars.x + _WIDTH / 2
     top = bars.bottom + bars.height
     corners = np.stack([(left, bars.bottom), (left, top), (right, top), (right, bars.bottom)]).transpose(2, 0, 1)
-    shades = np.array(_shades(limits))[np.searchsorted(limits, bars.height)]
+    shades = np.array(_shades(bars.limits))[np.searchsorted(bars.limits, bars.height)]
     # A white line parts blocks; many thin ones would be all line.
     crowded = len(bars.x) > 25 * len(bars.rows)
     width = 0.2 if crowded else 0.6

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from k8slab.analysis import plots, style
+from k8slab.analysis.comparisons import allocation_panels
 from k8slab.analysis.frames import FRAMES, percent_column, stem_of
 from k8slab.analysis.page import Draw, picture, template
 from k8slab.policies import policy_names
@@ -177,17 +178,24 @@ def _arrivals(comparison: Comparison) -> dict[str, Any]:
         "title": "As pods arrive",
         "text": f"The workload asks most of {name}, so arrivals are counted in it: at 100 % as much has been asked for "
         "as the cluster has. As long as every pod finds a node a policy stays on the diagonal; where it leaves it, "
-        "pods are turned away though capacity is free.",
+        "pods are turned away though capacity is free. A band is from the lowest seed to the highest.",
         "figures": [
             picture(
-                lambda ax: plots.allocation_curve(comparison, comparison.dominant, ax=ax), 4.6,
-                f"{name} allocated by each policy against the load that has arrived",
+                *_allocation(comparison), f"{name} allocated by each policy against the load that has arrived"
             ),
             picture(
                 lambda ax: _turned_away(comparison, ax), 4.6, f"{name} turned away by each policy as the load arrives"
             ),
         ],
     }
+
+
+def _allocation(comparison: Comparison) -> tuple[Draw, float]:
+    """The curves and the height they need: more than four lie on one another, so that each gets a panel."""
+    many = len(comparison.policies)
+    if many <= 4:
+        return lambda ax: plots.allocation_curve(comparison, comparison.dominant, ax=ax), 4.6
+    return lambda ax: allocation_panels(comparison, ax), 0.6 + 2.3 * -(-many // 4)
 
 
 def _turned_away(comparison: Comparison, ax: Axes) -> None:
