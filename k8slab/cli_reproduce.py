@@ -50,7 +50,7 @@ def reproduce_command(
         typer.Option(
             "--published", metavar="DIR",
             help="The folder of published values to compare with: allocation.csv.gz, frag_amount.csv.gz, "
-            "frag_ratio.csv.gz.",
+            "frag_ratio.csv.gz. Default: the folder of --data, if they are there.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where everything goes.")] = Path("fgd"),
@@ -101,9 +101,11 @@ def reproduce_command(
         data, out, traces=trace, policies=policy, seeds=seed, published=published, workers=workers
     )
     with console.status("drawing the report ..."):
-        result.save(out)
+        written = result.save(out)
         result.save_figures(out / "figures")
         report = result.to_html(out / "report.html")
+    if not any(path.suffix == ".parquet" for path in written):
+        _say("no results.parquet, only results.csv: it needs pyarrow, as pip install 'k8slab[parquet]' brings")
     _show(result, report)
 
 

@@ -160,6 +160,54 @@ def test_a_pod_that_asks_part_of_a_second_gpu_is_refused():
         k8slab.schedule(cluster_of([(9, 9, 2, 0)]), workload_of([(0, 500, 3, "")], [(0, 0)]), "fgd")
 
 
+def test_typical_pods_are_an_argument():
+    """Where all pods to come want whole GPUs, 700 of a used one are lost anyway; by default the shares can use them."""
+    cluster = cluster_of([(64_000, 9, 2, 0)])
+    bound = [(0, 300, 1, "")]
+    workload = workload_of([(0, 300, 1, ""), (0, 100, 1, "")], [(0, 0), (1, 0), (1, 0), (1, 0)])
+    whole = policy("fgd", typical=[(0, 1000, 1, "", 1)])
+    assert k8slab.schedule(cluster, workload, whole).to_frame()["gpu_index"].tolist() == ["0"] * 4
+    asked = policy("fgd", typical=workload)
+    assert asked.arguments()["filters"][-1]["typical"] == ((0, 100, 1, "", 3), (0, 300, 1, "", 1))
+    default, given = (k8slab.schedule(cluster, workload, name) for name in ("fgd", asked))
+    assert default.devices.tolist() == given.devices.tolist()
+    frame = pd.DataFrame([(*bound[0], 5)], columns=["cpu_milli", "gpu_milli", "gpus", "models", "pods"])
+    assert policy("fgd", typical=frame).arguments()["filters"][-1]["typical"] == ((0, 300, 1, "", 5),)
+
+
+@pytest.mark.parametrize(
+    ("typical", "message"),
+    [
+        (3, r"typical=3: wanted a Workload, or rows of mCPU"),
+        ([(1, 2)], r"wanted a Workload, or rows"),
+        ([(0, 500, 2, "", 1)], r"0 mCPU, 500 milli of each of 2 GPUs, 1 of them: wanted no GPU, a share of one"),
+        ([(0, 500, 1, "", 0)], r"0 of them: wanted"),
+    ],
+)
+def test_typical_pods_that_are_none(typical, message):
+    with pytest.raises(InputError, match=message):
+        policy("fgd", typical=typical)
+
+
+def test_a_largest_node_that_is_not_the_largest():
+    cluster, workload = cluster_of([(64_000, 9, 4, 0)]), workload_of([(0, 500, 1, "")], [(0, 0)])
+    with pytest.raises(InputError, match=r"node 'n-0' has 4,000 milli of GPUs; the largest node was said"):
+        k8slab.schedule(cluster, workload, policy("fgd-best-fit", largest_gpus=2))
+    with pytest.raises(InputError, match=r"largest_cpu_milli=0; wanted a whole number, 1 or more"):
+        policy("fgd-best-fit", largest_cpu_milli=0)
+    with pytest.raises(InputError, match="policy 'fgd' takes typical, largest_cpu_milli, largest_gpus, not"):
+        policy("fgd", resources={})
+
+
+def test_random_draws_the_gpu_of_a_share_by_the_seed():
+    cluster = cluster_of([(64_000, 9, 4, 0)])
+    workload = workload_of([(0, 1, 1, "")], [(0, 0)] * 90)
+    first, again, other = (k8slab.schedule(cluster, workload, "fgd-random", seed=seed).devices for seed in (1, 1, 2))
+    assert first.tolist() == again.tolist() != other.tolist()
+    # 22.5 pods a GPU, give or take five standard deviations.
+    assert (np.abs((first > 0).sum(axis=0) - 22.5) < 5 * np.sqrt(90 * 3 / 16)).all()
+
+
 def test_a_node_of_more_gpus_than_bits_is_refused():
     with pytest.raises(InputError, match=r"node 'n-0' has 64 GPUs; wanted 63 or less"):
         k8slab.schedule(cluster_of([(9, 9, 64, 0)]), workload_of([(0, 500, 1, "")], [(0, 0)]), "fgd")

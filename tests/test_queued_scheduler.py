@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from k8slab.domain.models import NODE_STATES, POD_PHASES, NodeState, PodPhase
 from k8slab.domain.pod_spec import HOSTNAME, HostPort, NodeTerm, PodSpec, PodTerm, Requirement
 from k8slab.domain.ports import ClusterStatePort
 from k8slab.domain.queueing import Event, NodeAdded, NodeDeleted, NodeUpdated, PodAdded, PodDeleted, PodInfo, PodUpdated
+from k8slab.domain.resources import ResourceSchema
 from k8slab.errors import InputError, NotEnoughCapacity, StateConflict
 from k8slab.infrastructure.clocks import VirtualClock, WallClock
 from k8slab.state import ClusterState
@@ -189,11 +191,11 @@ class Refusing(ClusterState):
 
     refusals = 0
 
-    def bind(self, pod_rows: Any, node_rows: Any, *, force: bool = False) -> None:
+    def bind(self, pod_rows: Any, node_rows: Any, **how: Any) -> None:
         if self.refusals:
             self.refusals -= 1
             raise StateConflict("the API server said: conflict")
-        super().bind(pod_rows, node_rows, force=force)
+        super().bind(pod_rows, node_rows, **how)
 
 
 def test_a_binding_that_fails_is_told_and_the_others_go_on(lab):
@@ -956,3 +958,14 @@ def test_who_is_gone_was_promised_nothing(lab, end):
     it.state.check()
     getattr(it.state, end)(row)
     assert it.state.node_columns().nominated is None
+
+
+def test_pods_get_the_devices_that_the_policy_chose(lab):
+    it = lab(rule="fgd-random", seed=5, make_state=partial(ClusterState, ResourceSchema.of(["gpu"])))
+    node = it.state.schema.vector({"cpu": 1000, "memory": 2**30, "pods": 99, "gpu": 4000})
+    it.state.add_nodes(["n"], node[:, None])
+    pods = it.state.add_pods([f"p{i}" for i in range(20)], [it.state.schema.vector({"pods": 1, "gpu": 100})] * 20)
+    chosen = policy("fgd-random").place(it.state.node_columns(), it.state.pod_columns(pods), seed=5).devices
+    it.scheduler.run()
+    assert it.state.pod_devices.amounts.tolist() == chosen.tolist()
+    assert (chosen.sum(axis=0) > 0).all(), "the state's own rule would have filled one"

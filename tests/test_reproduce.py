@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -237,7 +239,7 @@ def test_what_the_pictures_show(folder, tmp_path):
     means = runs.groupby("policy")["failed_pods"].mean()
     assert [widths[y] for y in range(3)] == pytest.approx([means[p] for p in ("06-FGD", "02-DotProd", "01-Random")])
     shares = result.results[result.results["trace"] == "gpushare40"].assign(share=40.0)
-    ax = pictures.unallocated_by(shares, "GPU request by pods that share a GPU")
+    ax = pictures.unallocated_by(shares, "share a GPU", "share asked by pods that share one")
     heights = [container.patches[0].get_height() for container in ax.containers if hasattr(container, "patches")]
     at_100 = shares.groupby("policy")["alloc_100"].mean()
     assert heights == pytest.approx([100 - at_100[p] for p in ("06-FGD", "02-DotProd", "01-Random")])
@@ -265,6 +267,51 @@ def test_the_command(folder, tmp_path):
     assert {path.name for path in out.iterdir()} >= {"report.html", "results.csv", "figures", JOURNAL, "manifest.json"}
     assert json.loads((out / "manifest.json").read_text())["result"]["runs"] == 2
     assert "unallocated GPUs, %" in ran.output
+
+
+def test_published_values_beside_the_traces_are_found(folder, tmp_path):
+    result = small(folder, tmp_path / "out")
+    for path in publish(result, tmp_path / "same").iterdir():
+        path.rename(folder / path.name)
+    assert len(small(folder, tmp_path / "out").differences) == 9
+
+
+def test_without_pyarrow_it_says_what_is_missing(folder, tmp_path, monkeypatch):
+    def missing(*_, **__):
+        raise ImportError("pyarrow")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", missing)
+    ran = invoke("--data", folder, "--trace", "default", "-p", "fgd", "--seed", "3", "--out", tmp_path / "out")
+    assert ran.exit_code == 0, ran.output
+    assert "no results.parquet, only results.csv: it needs pyarrow" in ran.output
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from k8slab.experiments import reproduce
+real = reproduce.run_fgd
+def run_fgd(*arguments):
+    if len(list(open(Path(sys.argv[2]) / reproduce.JOURNAL))) >= 5:
+        import os, signal
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments)
+reproduce.run_fgd = run_fgd
+reproduce.reproduce_fgd(Path(sys.argv[1]), Path(sys.argv[2]), traces=["default", "gpushare40"], seeds=[1, 2],
+                        policies=["fgd", "02-DotProd", "01-Random"], workers=2, progress=False)
+"""
+
+
+@pytest.mark.long
+def test_a_killed_process_loses_the_runs_in_flight_alone(folder, tmp_path, made):
+    out = tmp_path / "out"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(out)], timeout=300, check=False)
+    assert killed.returncode == -9
+    finished = len((out / JOURNAL).read_text().splitlines())
+    assert finished >= 5
+    result = small(folder, out)
+    assert len(made) == 12 - finished
+    pd.testing.assert_frame_equal(result.curves, small(folder, tmp_path / "whole").curves)
 
 
 def test_the_command_without_data_says_that_it_is_not_the_trace(tmp_path):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -27,12 +28,13 @@ _NAMES: Final = {
 _ARRIVED: Final = "arrived so far (% of the cluster's GPUs)"
 _UNALLOCATED: Final = "unallocated GPUs (% of all)"
 _LAST_LOAD: Final = 120
-# Figures of bars: the first part of the traces' names, what the percentage counts, and what it is divided by.
+# Figures of bars: the first part of the traces' names, which pods there are more of, what the percentage counts, and
+# what the name's number is divided by.
 _BARS: Final = {
-    "fig11": ("gpushare", "GPU request by pods that share a GPU", 1),
-    "fig12": ("multigpu", "GPU request by pods of several GPUs", 1),
-    "fig13": ("gpuspec", "GPU pods that accept certain models only", 1),
-    "fig14": ("cpu", "pods without GPU", 10),
+    "fig11": ("gpushare", "share a GPU", "of the GPUs asked for, share asked by pods that share one", 1),
+    "fig12": ("multigpu", "ask several GPUs", "of the GPUs asked for, share asked by pods of several", 1),
+    "fig13": ("gpuspec", "accept certain models only", "share of GPU pods that accept certain models only", 1),
+    "fig14": ("cpu", "ask no GPU", "share of pods that ask no GPU", 10),
 }
 _KINDS: Final = ("no GPU", "a share", "1 GPU", "2 GPUs", "4 GPUs", "8 GPUs", "other")
 
@@ -63,11 +65,11 @@ def figures(results: pd.DataFrame, curves: pd.DataFrame, failures: pd.DataFrame)
             Figure("fig9a", "Figure 9(a)", functools.partial(unallocated, default)),
             Figure("fig9c", "Figure 9(c)", functools.partial(failed_pods, failed, runs), 3.6),
         ]
-    for name, (prefix, what, divisor) in _BARS.items():
+    for name, (prefix, which, what, divisor) in _BARS.items():
         shares = {trace: _share(trace, prefix, divisor) for trace in results["trace"].unique() if _is(trace, prefix)}
         if shares:
             rows = results[results["trace"].isin(shares)].assign(share=lambda at: at["trace"].map(shares))  # noqa: B023
-            found.append(Figure(name, f"Figure {name[3:]}", functools.partial(unallocated_by, rows, what)))
+            found.append(Figure(name, f"Figure {name[3:]}", functools.partial(unallocated_by, rows, which, what)))
     return found
 
 
@@ -130,8 +132,11 @@ def failed_pods(failures: pd.DataFrame, runs: pd.DataFrame, ax: Axes | None = No
     sums = kinds.pivot_table(index="policy", columns="kind", values="pods", aggfunc="sum", fill_value=0)
     means = sums.div(runs.groupby("policy")["seed"].nunique(), axis=0).reindex(policies).fillna(0.0)
     left = np.zeros(len(policies))
-    for position, kind in enumerate(kind for kind in _KINDS if kind in means.columns):
-        ax.barh(np.arange(len(policies)), means[kind], left=left, height=0.62, label=kind, color=style.color(position))
+    # Shades, as colours stand for policies in the other figures.
+    shade = matplotlib.colormaps["YlGnBu"]
+    for kind in (kind for kind in _KINDS if kind in means.columns):
+        color = shade(0.2 + 0.75 * _KINDS.index(kind) / (len(_KINDS) - 1))
+        ax.barh(np.arange(len(policies)), means[kind], left=left, height=0.62, label=kind, color=color)
         left += means[kind].to_numpy()
     for y, total in enumerate(left):
         ax.annotate(f"{total:,.0f}", (total, y), (5, 0), textcoords="offset points", va="center", fontsize=9,
@@ -156,10 +161,12 @@ def _kind(milli: int, gpus: int) -> str:
     return kind if kind in _KINDS else "other"
 
 
-def unallocated_by(results: pd.DataFrame, what: str, ax: Axes | None = None) -> Axes:
+def unallocated_by(results: pd.DataFrame, which: str, what: str, ax: Axes | None = None) -> Axes:
     """Figures 11 to 14: what is not allocated at load 100, a group of bars a trace, with one standard deviation.
 
     results : with the column share, in percent
+    which   : what the pods do that there are more of from group to group
+    what    : what the share is of
     """
     ax = style.new_axes(ax, 8.0, 4.4)
     shares = sorted(results["share"].unique())
@@ -175,8 +182,8 @@ def unallocated_by(results: pd.DataFrame, what: str, ax: Axes | None = None) -> 
     ax.set_xticks(np.arange(len(shares)), [f"{share:g} %" for share in shares])
     style.legend(ax, "policy")
     note = f"Mean of {_seeds(results)}, when as much is asked as there is; the whisker is one standard deviation."
-    title = f"GPUs that stay unallocated, by {what}"
-    return style.finish(ax, title, f"share of {what}", _UNALLOCATED, note=note, grid="y")
+    title = f"GPUs that stay unallocated as more pods {which}"
+    return style.finish(ax, title, what, _UNALLOCATED, note=note, grid="y")
 
 
 def _present(frame: pd.DataFrame) -> list[str]:

@@ -164,7 +164,8 @@ class QueuedScheduler:
             judged = self._judge(pod)
             node_row = self._chosen(pod, judged)
             if node_row >= 0:
-                self._state.bind(pod.row, node_row, force=not self._policy.checks_fit)
+                devices = self._devices(pod, node_row)
+                self._state.bind(pod.row, node_row, devices=devices, force=not self._policy.checks_fit)
         except K8slabError as error:
             return self._failed(pod, str(error))
         except BaseException:
@@ -177,6 +178,14 @@ class QueuedScheduler:
         # The node that it was promised goes before better ones.
         promised = self._informer.promised.get(pod.row, -1)
         return promised if promised >= 0 and judged.feasible[promised] else judged.chosen
+
+    def _devices(self, pod: PodInfo, node_row: int) -> Ints | None:
+        """int64[1, D]: which of the node's devices the policy gives the pod; None unless it tells them apart."""
+        table = None if self._shared is None else self._shared.snapshot.devices
+        if self._shared is None or table is None:
+            return None
+        chosen: Ints = table.choice(self._shared.places[pod.row], node_row)
+        return chosen[None]
 
     def _bound(self, pod: PodInfo, node_row: int) -> Attempt:
         if self._shared is not None:
@@ -280,7 +289,9 @@ class QueuedScheduler:
         if self._served_last:
             rows = self._next_in_turn(pod, min(2 * self._served_last, _SHARED))
         places = {row: index for index, row in enumerate(rows.tolist())}
-        return _Shared(self._policy.snapshot(self._state.node_columns(), self._state.pod_columns(rows)), places)
+        snapshot = self._policy.snapshot(self._state.node_columns(), self._state.pod_columns(rows))
+        snapshot.seed = self._seed
+        return _Shared(snapshot, places)
 
     def _next_in_turn(self, pod: PodInfo, count: int) -> Ints:
         """int64[]: the pod's row and those that go after it, by priority and arrival: a guess, but a good one."""

@@ -150,7 +150,7 @@ def trace_of(name: str, cluster: Cluster, workload: Workload) -> Trace:
         shape_names,
         shapes_of(shape_names, models),
         typical_of(most_frequent(counted(shape_names, pod_shape)), len(pod_shape), models),
-        cluster.source.partition("\n")[0],
+        workload.source.partition("\n")[0],
         f"{cluster.content_hash()[:32]}{workload.content_hash()[:32]}",
     )
 

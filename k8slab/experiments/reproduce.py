@@ -49,7 +49,8 @@ def reproduce_fgd(
     out       : where each run is written as it finishes, into runs.jsonl; runs that stand there already, of
                 the same inputs and version, aren't made again
     policies  : as the published tables call them ("06-FGD") or as k8slab does ("fgd")
-    published : the folder of allocation.csv.gz, frag_amount.csv.gz and frag_ratio.csv.gz to compare with
+    published : the folder of allocation.csv.gz, frag_amount.csv.gz and frag_ratio.csv.gz to compare with; by default
+                the folder of the traces, if they are there
 
     The same arguments give the same result, whatever the number of workers. Raises InputError or UnknownName
     before the first run if something can't be used, and Interrupted after Ctrl-C: the same call then goes on.
@@ -58,6 +59,8 @@ def reproduce_fgd(
     keys = [Key(trace, policy, seed) for trace in read for seed in _seeds(seeds) for policy in _policies(policies)]
     if workers is not None and workers < 1:
         raise InputError(f"workers={workers}: wanted 1 or more, or None for one a core")
+    if published is None and folder is not None and all((folder / f"{name}.csv.gz").is_file() for name in CURVES):
+        published = folder
     result = Reproduction.reading(published, {name: trace.source for name, trace in read.items()})
     with Journal(out, read) as journal, progress_bar("reproducing", len(keys), show=progress) as bar:
         missing = [key for key in keys if key not in journal.finished]
