@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from k8slab import datasets as datasets
     from k8slab import errors as errors
+    from k8slab import raft as raft
     from k8slab.datasets.cluster import Cluster as Cluster
     from k8slab.datasets.workload import Workload as Workload
     from k8slab.domain.models import AutoScalingConfig as AutoScalingConfig
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from k8slab.policies import score_plugin as score_plugin
     from k8slab.policies import taint as taint
     from k8slab.policies.profile import policy_from_configuration as policy_from_configuration
+    from k8slab.simulation.linearizability import check_linearizable as check_linearizable
+    from k8slab.simulation.raft_lab import RaftLab as RaftLab
     from k8slab.state import ClusterState as ClusterState
 
 _MODELS = (
@@ -81,15 +84,17 @@ _HOMES = {
     "Comparison": "k8slab.experiments.comparison",
     "KubernetesOrchestrator": "k8slab.facade",
     "Placement": "k8slab.experiments.placement",
+    "RaftLab": "k8slab.simulation.raft_lab",
     "ResourceSchema": "k8slab.domain.resources",
     "Workload": "k8slab.datasets.workload",
+    "check_linearizable": "k8slab.simulation.linearizability",
     "compare": "k8slab.experiments.compare",
     "get_kubernetes_orchestrator": "k8slab.facade",
     "policy_from_configuration": "k8slab.policies.profile",
     "rerun": "k8slab.experiments.compare",
     "schedule": "k8slab.experiments.placement",
 }
-_MODULES = ("datasets", "errors")
+_MODULES = ("datasets", "errors", "raft")
 
 __all__ = ["__version__", *sorted((*_HOMES, *_MODULES))]
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import k8slab
+from k8slab import raft
 from k8slab.analysis import gpu
 from k8slab.analysis.frames import FRAMES, check_frame, describe
 from k8slab.analysis.utilization import stranded, utilization_over_time, utilization_quantiles
@@ -137,6 +138,7 @@ def public_frames() -> Mapping[str, Any]:
         "scheduling_attempts": scheduler.to_frame(),
         **reproduced_frames(),
         **gpu_frames(),
+        **raft_frames(),
     }
 
 
@@ -146,6 +148,21 @@ def gpu_frames() -> dict[str, Any]:
     pods = {"pod": ["a", "b"], "cpu_milli": [1, 1], "memory_bytes": [1, 1], "gpu_milli": [600, 600]}
     placement = k8slab.schedule(cluster, k8slab.Workload.from_frame(pods), "fgd")
     return {f"gpu.{name}": getattr(gpu, f"gpu_{name}")(placement) for name in ("curves", "classes", "failures")}
+
+
+def raft_frames() -> dict[str, Any]:
+    """A leader that crashes while a client writes; elections, writes and an ablation of a few trials each."""
+    write = raft.Request(500 * raft.MS, client=1, kind="put", key="x", value=7)
+    run = raft.RaftLab(3, seed=2).run(write, raft.Crash(700 * raft.MS, raft.LEADER, down_ns=400 * raft.MS))
+    kinds = (
+        "events", "roles", "elections", "messages", "commits", "operations", "leadership", "commit_latency",
+    )  # fmt: skip
+    return {
+        **{f"raft.{kind}": getattr(run, kind)() for kind in kinds},
+        "raft.trials": raft.after_crash((150, 300), trials=3).to_frame(),
+        "raft.writes": raft.run_replication(raft.ReplicationSetup(), writes=3).to_frame(),
+        "raft.ablation": raft.ablate_elections("loss", [0.1], trials=2, minutes=0.1, progress=False).frame,
+    }
 
 
 def reproduced_frames() -> dict[str, Any]:

@@ -38,10 +38,10 @@ LAYERS: dict[str, set[str]] = {
 LAYERS["simulation"] = {*LAYERS["facade"]}
 LAYERS["analysis"] = {*LAYERS["simulation"], "simulation", "__init__"}
 LAYERS["experiments"] = {*LAYERS["analysis"], "analysis"}
-EVERYTHING = {"cli", "cli_raft", "cli_reproduce", "__init__", "__main__"}
+EVERYTHING = {"cli", "cli_raft", "cli_reproduce", "raft", "__init__", "__main__"}
 FREE_FOR_ALL = {"errors", "units"}
 # A plot knows the result that it draws: when called, or for the type checker.
-WHEN_CALLED = {("analysis", "experiments")}
+WHEN_CALLED = {("analysis", "experiments"), ("simulation", "analysis")}
 
 # Layer -> third-party packages that may be loaded with the module. numpy always may.
 THIRD_PARTY: dict[str, set[str]] = {
@@ -276,10 +276,10 @@ HEAVY = ("numba", "pandas", "matplotlib", "scipy", "typer", "rich", "jinja2")
 LOADED = f"import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
 PUBLIC = [
     "AutoScalingConfig", "Cluster", "ClusterState", "Comparison", "ConsensusRole", "DefaultPreemption",
-    "KubernetesOrchestrator", "Node", "NodeState", "Placement", "Pod", "PodPhase", "Policy", "RaftState",
-    "ResourceSchema", "ScalingDirection", "SelfHealingEvent", "Workload", "__version__", "array", "compare", "datasets",
-    "errors", "filter_plugin", "get_kubernetes_orchestrator", "kernel", "label", "policy", "policy_from_configuration",
-    "policy_names", "rerun", "schedule", "score_plugin", "taint",
+    "KubernetesOrchestrator", "Node", "NodeState", "Placement", "Pod", "PodPhase", "Policy", "RaftLab", "RaftState",
+    "ResourceSchema", "ScalingDirection", "SelfHealingEvent", "Workload", "__version__", "array", "check_linearizable",
+    "compare", "datasets", "errors", "filter_plugin", "get_kubernetes_orchestrator", "kernel", "label", "policy",
+    "policy_from_configuration", "policy_names", "raft", "rerun", "schedule", "score_plugin", "taint",
 ]  # fmt: skip
 
 
@@ -290,6 +290,14 @@ def test_the_public_names():
     assert set(PUBLIC) <= set(dir(k8slab))
     with pytest.raises(AttributeError, match="no attribute 'schedul'"):
         _ = k8slab.schedul
+
+
+def test_every_name_of_the_raft_laboratory_is_there():
+    for name in k8slab.raft.__all__:
+        assert getattr(k8slab.raft, name) is not None
+    assert dir(k8slab.raft) == k8slab.raft.__all__
+    with pytest.raises(AttributeError, match="no attribute 'RaftLob'"):
+        _ = k8slab.raft.RaftLob
 
 
 def test_the_original_services_names():

@@ -141,17 +141,62 @@ def test_a_run_that_broke_a_rule_is_cut_down_to_what_it_takes():
         assert again.violation is None or again.violation.rule != run.violation.rule
 
 
-def test_frames_tell_what_happened():
-    run = RaftLab(3, seed=2).run(*writes(5), Crash(900 * MS, LEADER, down_ns=400 * MS))
-    elections = run.elections()
-    assert (elections["role"] == "leader").sum() >= 2
-    assert (elections["role"] == "down").sum() == 1
-    messages = run.messages()
-    assert set(messages.columns) == {"sent_ns", "arrived_ns", "source", "target", "kind", "term"}
+@pytest.fixture(scope="module")
+def crashed():
+    """A leader that crashes while clients write."""
+    return RaftLab(3, seed=2).run(*writes(5), Crash(900 * MS, LEADER, down_ns=400 * MS))
+
+
+def test_frames_tell_what_happened(crashed):
+    roles = crashed.roles()
+    assert (roles["role"] == "leader").sum() >= 2
+    assert (roles["role"] == "down").sum() == 1
+    messages = crashed.messages()
     assert (messages.loc[messages["arrived_ns"] >= 0, "arrived_ns"] >= messages["sent_ns"]).all()
-    assert run.operations()["kind"].tolist().count("append") == 5
-    assert 0.5 < run.availability() < 1.0
-    assert (run.commit_latency_ns() > 0).all()
+    assert crashed.operations()["kind"].tolist().count("append") == 5
+    assert (crashed.commit_latency_ns() > 0).all()
+    events = crashed.events()
+    assert events["at_ns"].is_monotonic_increasing
+    assert (events["event"] == "request").sum() == len(crashed.history)
+    assert events.loc[events["event"] == "action", "detail"].tolist() == ["Crash"]
+
+
+def test_elections_say_how_long_there_was_no_leader(crashed):
+    elections = crashed.elections()
+    assert elections["term"].is_monotonic_increasing
+    assert (elections["stood_ns"] <= elections["elected_ns"]).all()
+    first, second = elections.iloc[0], elections.iloc[1]
+    assert first["without_leader_ns"] == first["elected_ns"]
+    assert second["without_leader_ns"] == second["elected_ns"] - 900 * MS
+
+
+def test_leadership_covers_the_time_and_adds_up_to_availability(crashed):
+    spans = crashed.leadership()
+    assert spans["from_ns"].iloc[0] == 0
+    assert spans["until_ns"].iloc[-1] == crashed.ended_ns
+    assert (spans["from_ns"].iloc[1:].to_numpy() == spans["until_ns"].iloc[:-1].to_numpy()).all()
+    led = spans[spans["leaders"] > 0]
+    assert crashed.availability() == pytest.approx((led["until_ns"] - led["from_ns"]).sum() / crashed.ended_ns)
+    without = crashed.elections()["without_leader_ns"].sum()
+    assert crashed.availability() == pytest.approx(1 - without / crashed.ended_ns)
+    assert 0.5 < crashed.availability() < 1.0
+
+
+def test_a_run_and_a_lab_can_be_looked_at(crashed):
+    assert "none broken" in crashed._repr_html_()
+    assert "<LabRun seed 2: 3 members, no rule broken>" in repr(crashed)
+    assert "n1, n2, n3" in RaftLab(3)._repr_html_()
+    assert [log.member for log in crashed.logs] == ["n1", "n2", "n3"]
+    assert len({log.terms[: log.committed - log.base_index] for log in crashed.logs}) == 1
+
+
+def test_frames_of_nothing_have_their_columns_all_the_same():
+    run = RaftLab(2, seed=1).play(Schedule(("a", "b"), faults_until_ns=1))
+    empty = replace(run, history=(), record=type(run.record)([], [], []))
+    for name in ("events", "roles", "elections", "messages", "commits", "operations", "commit_latency"):
+        frame = getattr(empty, name)()
+        assert frame.empty
+        assert len(frame.columns) > 3
 
 
 @pytest.mark.parametrize(

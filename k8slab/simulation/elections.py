@@ -137,8 +137,21 @@ class Elections:
     def mean(self) -> float:
         return float(self.time.mean())
 
+    def __repr__(self) -> str:
+        trials, median = len(self.time), self.quantile(0.5)
+        return f"<Elections of {self.setup.members} members: {trials:,} trials, median {median:.4g}>"
+
+    def _repr_html_(self) -> str:
+        shares = (0.1, 0.5, 0.9, 0.99)
+        head = "".join(f"<th>{100 * share:g} %</th>" for share in shares)
+        cells = "".join(f"<td>{self.quantile(share):,.4g}</td>" for share in shares)
+        return (
+            f"<p>{len(self.time):,} elections of {self.setup.members} members, seed {self.seed}: over within</p>"
+            f"<table><tr>{head}<th>mean</th></tr><tr>{cells}<td>{self.mean:,.4g}</td></tr></table>"
+        )
+
     def to_frame(self) -> pd.DataFrame:
-        """One row a trial."""
+        """One row a trial: trial, time, term, served_share, candidacies, leaders."""
         import pandas as pd
 
         columns = {name: getattr(self, name) for name in ("time", "term", "served_share", "candidacies", "leaders")}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from dataclasses import replace
+from html import escape
+from typing import Final
 
 from k8slab.domain.raft import RaftConfig
 from k8slab.domain.raft.errors import LogConflict
-from k8slab.simulation.linearizability import Operation, Verdict, check_linearizable
+from k8slab.simulation.linearizability import check_linearizable
 from k8slab.simulation.raft_faults import (
     MS,
     SECOND,
@@ -25,84 +24,13 @@ from k8slab.simulation.raft_faults import (
     random_switches,
 )
 from k8slab.simulation.raft_invariants import InvariantBroken
-from k8slab.simulation.raft_world import Record, World
-
-if TYPE_CHECKING:
-    import pandas as pd
+from k8slab.simulation.raft_run import LabRun, Violation, logs_of
+from k8slab.simulation.raft_world import World
 
 # Long enough for several elections with the slowest of clocks and the worst of luck.
 _CALM_NS: Final = 30 * SECOND
 _STEP_NS: Final = 250 * MS
 _LAST_CLIENT: Final = 1_000_000
-
-
-@dataclass(frozen=True)
-class Violation:
-    """A rule that was broken, and when.
-
-    rule : an invariant's name; `linearizability`; `liveness` when calm brought no leader or no commit; or
-           `refusal` when a member's own checks stopped it
-    """
-
-    rule: str
-    text: str
-    at_ns: int
-
-
-@dataclass(frozen=True, eq=False)
-class LabRun:
-    """What came of one schedule."""
-
-    schedule: Schedule
-    config: RaftConfig
-    violation: Violation | None
-    record: Record
-    history: tuple[Operation, ...]
-    ended_ns: int
-
-    @property
-    def linearizable(self) -> Verdict:
-        """Whether what clients were answered could have happened one request at a time."""
-        return check_linearizable(self.history)
-
-    def elections(self) -> pd.DataFrame:
-        """One row each time a member took or lost a role: at_ns, member, role, term."""
-        return _frame(self.record.roles, ("at_ns", "member", "role", "term"))
-
-    def messages(self) -> pd.DataFrame:
-        """One row a message: sent_ns, arrived_ns (-1 if lost), source, target, kind, term."""
-        return _frame(self.record.messages, ("sent_ns", "arrived_ns", "source", "target", "kind", "term"))
-
-    def commits(self) -> pd.DataFrame:
-        """One row each time a member applied an entry: at_ns, member, index, term."""
-        return _frame(self.record.commits, ("at_ns", "member", "index", "term"))
-
-    def operations(self) -> pd.DataFrame:
-        """One row a client's request: client, kind, key, argument, answer, invoked, returned."""
-        return _frame(list(self.history), Operation._fields)
-
-    def availability(self) -> float:
-        """The share of the time in which some member that was up led."""
-        led, leaders, since = 0, set[str](), 0
-        for change in self.record.roles:
-            if leaders:
-                led += change.at_ns - since
-            since = change.at_ns
-            (leaders.add if change.role == "leader" else leaders.discard)(change.member)
-        if leaders:
-            led += self.ended_ns - since
-        return led / self.ended_ns if self.ended_ns else 0.0
-
-    def commit_latency_ns(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """From request to answer, of those that were answered and wrote."""
-        times = [op.returned - op.invoked for op in self.history if op.returned is not None and op.kind != "get"]
-        return np.array(times, dtype=np.int64)
-
-
-def _frame(rows: list[Any], columns: tuple[str, ...]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(rows, columns=list(columns))
 
 
 class RaftLab:
@@ -154,6 +82,24 @@ class RaftLab:
         """A run with as few actions as one finds that break the same rule."""
         return shrink(run, lambda schedule: play(schedule, run.config, sessions=self.sessions))
 
+    def __repr__(self) -> str:
+        return f"<RaftLab of {', '.join(self.schedule.members)}, seed {self.schedule.seed}>"
+
+    def _repr_html_(self) -> str:
+        conditions = {
+            "members": ", ".join(self.schedule.members),
+            "seed": str(self.schedule.seed),
+            "network": str(self.schedule.network),
+            "disk": str(self.schedule.disk),
+            "clocks": str(self.schedule.clocks),
+        }
+        rows = "".join(
+            f"<tr><td style='text-align:left'>{name}</td><td style='text-align:left'>{escape(text)}</td></tr>"
+            for name, text in conditions.items()
+        )
+        advice = "<code>.run(actions)</code> plays; <code>.search(seeds)</code> looks for faults."
+        return f"<table>{rows}</table><p>{advice}</p>"
+
 
 DEFAULT: Final = RaftConfig(pre_vote=True, check_quorum=True, step_down_on_removal=True)
 
@@ -172,7 +118,7 @@ def play(schedule: Schedule, config: RaftConfig = DEFAULT, *, sessions: bool = T
     history = (*world.history, *world.open_operations())
     if violation is None and not check_linearizable(history):
         violation = Violation("linearizability", "no order of the requests explains their answers", world.now)
-    return LabRun(schedule, config, violation, world.record, history, world.now)
+    return LabRun(schedule, config, violation, world.record, history, world.now, logs_of(world))
 
 
 def _calm_down(world: World) -> Violation | None:

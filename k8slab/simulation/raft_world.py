@@ -41,7 +41,7 @@ _RETRY_NS: Final = 400 * MS
 
 
 class RoleChange(NamedTuple):
-    """A member is something else from now on."""
+    """A member has another role, or is in another term, from now on."""
 
     at_ns: int
     member: str
@@ -156,7 +156,7 @@ class World:
         self.members = {
             name: LabMember(name, first, seeded, sessions) for name in (*schedule.members, *schedule.spares)
         }
-        self._roles = dict.fromkeys(self.members, "")
+        self._roles = dict.fromkeys(self.members, ("", -1))
         self.clients: dict[int, Client] = {}
         for member in self.members.values():
             self._watch_start(member)
@@ -252,10 +252,10 @@ class World:
     def _observe(self, member: LabMember) -> None:
         if member.up and self.invariants is not None:
             self.invariants.after_event(member.raft)
-        role = member.raft.role if member.up else "down"
-        if role != self._roles[member.name]:
-            self._roles[member.name] = role
-            self.record.roles.append(RoleChange(self.now, member.name, role, member.raft.term))
+        role, term = member.raft.role if member.up else "down", member.raft.term
+        if (role, term) != self._roles[member.name]:
+            self._roles[member.name] = role, term
+            self.record.roles.append(RoleChange(self.now, member.name, role, term))
 
     def _watch_start(self, member: LabMember) -> None:
         if self.invariants is not None:

@@ -110,6 +110,21 @@ class Replication:
         """The latency that this share of the writes stayed within."""
         return float(np.quantile(self.latency, share, method="inverted_cdf"))
 
+    def __repr__(self) -> str:
+        setup = self.setup
+        what = f"{setup.members} members, {setup.clients} clients"
+        return f"<Replication by {what}: {self.throughput:,.0f} writes/s, median {self.quantile(0.5):.3g} ms>"
+
+    def _repr_html_(self) -> str:
+        shares = (0.1, 0.5, 0.9, 0.99)
+        head = "".join(f"<th>{100 * share:g} %</th>" for share in shares)
+        cells = "".join(f"<td>{self.quantile(share):,.3g} ms</td>" for share in shares)
+        return (
+            f"<p>{len(self.latency):,} writes of {self.setup.clients} clients to {self.setup.members} members, seed "
+            f"{self.seed}: {self.throughput:,.0f} a second, answered within</p>"
+            f"<table><tr>{head}<th>mean</th></tr><tr>{cells}<td>{self.mean:,.3g} ms</td></tr></table>"
+        )
+
     def to_frame(self) -> pd.DataFrame:
         """One row a write: write, latency_ms, answered_ms."""
         import pandas as pd
