@@ -2,9 +2,12 @@
 
 InputError
 ├── MembershipError    a change of membership that its present state forbids
-└── EntryTooLarge      a proposal larger than the configuration allows
+├── EntryTooLarge      a proposal larger than the configuration allows
+└── ForeignMessage     a message of another cluster, for another member, or of one that is none
 StateConflict
-└── LogConflict        the log would contradict what is committed: this member must stop
+├── LogConflict        the log would contradict what is committed: this member must stop
+├── StoreLies          a store holds what no member can have left there: this one can't start
+└── MemberStopped      this member has stopped, since going on could answer wrongly
 """
 
 from __future__ import annotations
@@ -26,6 +29,18 @@ class MembershipError(InputError):
 
 class EntryTooLarge(InputError):
     """A proposal that is larger than an entry may be."""
+
+
+class ForeignMessage(InputError):
+    """A message that this member must not act on; it goes on without it."""
+
+
+class StoreLies(StateConflict):
+    """A store holds what no member can have left there; starting from it could answer wrongly."""
+
+
+class MemberStopped(StateConflict):
+    """This member has stopped; nothing it is asked will be answered."""
 
 
 class LogConflict(StateConflict):

@@ -30,6 +30,9 @@ class LogStorePort(Protocol):
     def load(self, **limits: Any) -> tuple[HardState, Log]:
         """What is kept, as a member starts from it: with the snapshot applied, and nothing behind it."""
 
+    def tail(self) -> tuple[HardState, int, int]:
+        """What is kept last, read where it is kept: hard_state, and index and term of the last entry."""
+
 
 class MemoryLogStore:
     """A store that forgets nothing as long as the process lives.
@@ -89,6 +92,9 @@ class MemoryLogStore:
         self.base_term = self.entries[kept - 1].term
         del self.entries[:kept]
         self.base_index = index
+
+    def tail(self) -> tuple[HardState, int, int]:
+        return self.hard_state, self.last_index, self.entries[-1].term if self.entries else self.base_term
 
     def load(self, **limits: Any) -> tuple[HardState, Log]:
         log = Log(**limits)
