@@ -109,7 +109,7 @@ class Problem:
         request, (held, gained, scored) = pods.requests[first], snapshot.incoming.amounts(first)
         of_nodes = (nodes.allocatable, nodes.requested, snapshot.nonzero)
         of_pods = (request.T, held.T, gained.T, scored.T)
-        units = _exact_units(of_nodes, of_pods, _most_pods(nodes, pods))
+        units = _exact_units(of_nodes, of_pods, _may_go(policy, snapshot), _most_pods(nodes, pods))
         if units is None:
             return None
         alike = all(np.array_equal(request, other) for other in (held, gained, scored))
@@ -208,16 +208,27 @@ def _most_pods(nodes: NodeColumns, pods: PodColumns) -> int:
     return min(len(pods), int(nodes.allocatable[row].max(initial=0)))
 
 
-def _exact_units(of_nodes: tuple[Ints, ...], of_pods: tuple[Ints, ...], pods: int) -> Ints | None:
+def _may_go(policy: Policy, snapshot: Snapshot) -> tuple[Ints, ...]:
+    """int64[R, B] each: what nodes' amounts may fall by as pods that run have to go; () where none has to."""
+    if policy.post_filter is None or not len(snapshot.placed.pods):
+        return ()
+    held, nonzero, _ = snapshot.bound.amounts(np.arange(len(snapshot.placed.pods)))
+    return held.T, nonzero.T
+
+
+def _exact_units(
+    of_nodes: tuple[Ints, ...], of_pods: tuple[Ints, ...], going: tuple[Ints, ...], pods: int
+) -> Ints | None:
     """int64[R, 1]: the largest unit that divides all amounts of a resource; None where float64 couldn't hold them.
 
     of_nodes : int64[R, N] each, allocatable first
     of_pods  : int64[R, C] each, what must fit first
+    going    : int64[R, B] each, what nodes' amounts may fall by
     pods     : how many may come to one node
 
     Every score is a ratio of amounts of one resource, so the unit doesn't matter.
     """
-    both = [np.gcd.reduce(part, axis=1) for part in (*of_nodes, *of_pods)]
+    both = [np.gcd.reduce(part, axis=1) for part in (*of_nodes, *of_pods, *going)]
     units: Ints = np.maximum(np.gcd.reduce(np.array(both), axis=0), 1)
     has = [part.max(axis=1, initial=0).astype(np.float64) for part in of_nodes]
     asks = [part.max(axis=1, initial=0).astype(np.float64) for part in of_pods]

@@ -19,8 +19,9 @@ from k8slab.policies import plugins
 from k8slab.policies.by_devices import place_by_devices
 from k8slab.policies.compiled import KERNEL_OF, NORMALIZED, Problem, active_scores, is_idle, is_static
 from k8slab.policies.policy import Decisions, Path, Policy, Ties
+from k8slab.policies.preempting import may_preempt
 from k8slab.policies.run import Run, place_stepwise
-from k8slab.policies.scan import may_preempt, place_by_scan
+from k8slab.policies.scan import place_by_scan
 from k8slab.policies.snapshot import Snapshot
 from k8slab.policies.tree import place_by_tree, tree_is_faster
 from k8slab.policies.user import UserScore

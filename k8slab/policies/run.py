@@ -18,6 +18,8 @@ class Run:
 
     chosen    : int64[P]  node rows, -1 for none; a pod that had to go is on none
     evictions : who had to go, in order
+
+    What is decided elsewhere is told by `chosen` and `note`; `catch_up` then brings the snapshot along.
     """
 
     policy: Policy
@@ -27,6 +29,9 @@ class Run:
     chosen: Ints = field(init=False)
     evictions: list[Eviction] = field(default_factory=list)
     _lowest: int | None = None
+    # Up to which pod, and which eviction, the snapshot knows what was decided.
+    _known_pods: int = 0
+    _known_evictions: int = 0
 
     def __post_init__(self) -> None:
         self.chosen = np.full(len(self.snapshot.pods), -1, dtype=np.int64)
@@ -45,6 +50,7 @@ class Run:
         if node_row >= 0:
             self.chosen[pod] = node_row
             self.snapshot.assume(pod, node_row)
+        self._known_pods, self._known_evictions = pod + 1, len(self.evictions)
 
     def may_preempt(self, pod: int) -> bool:
         """Whether any pod there may be matters less, so that it is worth asking."""
@@ -69,6 +75,41 @@ class Run:
             self.snapshot.forget(victim.row, node_row)
             self.chosen[victim.row] = -1
         self.evictions.append(Eviction(victim.row, ran_before, node_row, by))
+
+    # -- decided elsewhere -----------------------------------------------------------
+
+    def note(self, pod: int, node_row: int, evictions: list[Eviction]) -> None:
+        """Others had to go for a pod: it has their node. The snapshot isn't told."""
+        for eviction in evictions:
+            if not eviction.bound:
+                self.chosen[eviction.row] = -1
+        self.evictions += evictions
+        self.chosen[pod] = node_row
+
+    def catch_up(self, pod: int) -> None:
+        """Bring the snapshot to how it is before a pod, after all that was decided without it, in that order."""
+        gone = self.evictions[self._known_evictions :]
+        where = self.chosen[self._known_pods : pod].copy()
+        for eviction in gone:
+            if not eviction.bound and eviction.row >= self._known_pods:
+                where[eviction.row - self._known_pods] = eviction.node_row
+        first = start = self._known_pods
+        for eviction in gone:
+            start = self._assume(where, first, start, eviction.by)
+            if eviction.bound:
+                self.snapshot.evict(eviction.row)
+            else:
+                self.snapshot.forget(eviction.row, eviction.node_row)
+        self._assume(where, first, start, pod)
+        self._known_pods, self._known_evictions = pod, len(self.evictions)
+
+    def _assume(self, where: Ints, first: int, start: int, stop: int) -> int:
+        """Assume the pods from `start` to before `stop` that had a node; gives `stop`. where : of pod `first` and on"""
+        pods = np.arange(start, stop)
+        node_rows = where[start - first : stop - first]
+        if (node_rows >= 0).any():
+            self.snapshot.assume_all(pods[node_rows >= 0], node_rows[node_rows >= 0])
+        return stop
 
     def decisions(self, path: Path) -> Decisions:
         """What came of it."""

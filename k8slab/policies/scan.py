@@ -11,14 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from k8slab.domain.columns import Ints
-from k8slab.domain.pod_spec import HOSTNAME, PLAIN, PodSpec
+from k8slab.domain.pod_spec import HOSTNAME, PodSpec
 from k8slab.policies import plugins
 from k8slab.policies.compiled import Problem, active_scores, allowed_nodes, by_spec, draws, in_batches, in_units, sites
 from k8slab.policies.plugins import Decision
 from k8slab.policies.plugins.inter_pod_affinity import Neighbour, Neighbours
 from k8slab.policies.plugins.pod_topology_spread import Spread, Spreads
 from k8slab.policies.policy import Decisions
+from k8slab.policies.preempting import Preemptions, may_preempt
 from k8slab.policies.run import Run
+from k8slab.policies.snapshot import Crowd
 
 if TYPE_CHECKING:
     from k8slab.kernels.company import Relations
@@ -31,21 +33,12 @@ Row = tuple[int, ...]
 
 
 def place_by_scan(problem: Problem, run: Run, report: Callable[[int], None]) -> Decisions:
-    """Place all pods; one that fits nowhere and may preempt is handed to the run, which asks in numpy."""
+    """Place all pods; for one that fits nowhere others may have to go."""
     scan = _Scan(problem, run)
     for start, stop in scan.stretches():
         scan.enter(start, stop)
         in_batches(start, stop, scan.place, report)
     return run.decisions("scan")
-
-
-def may_preempt(run: Run) -> npt.NDArray[np.bool_]:
-    """bool[P]: the pods for which others might have to go if they fit nowhere."""
-    pods = run.snapshot.pods
-    if run.policy.post_filter is None or not len(pods):
-        return np.zeros(len(pods), dtype=np.bool_)
-    willing = np.array([spec.may_preempt and not spec.gates for spec in (*pods.specs.values, PLAIN)])
-    return np.asarray((pods.priority > run.lowest_priority) & willing[pods.specs.codes])
 
 
 class _Scan:
@@ -58,10 +51,11 @@ class _Scan:
         self._site, self._samples = sites(run.snapshot.pods, problem.first)
         related = _Related(run, problem.first)
         self._relations, self._classes = related.relations(), related.classes(problem)
+        self._related = related
         self._load = self._read_load()
         self._draws = draws(run.snapshot.pods, run.seed, run.ties)
         self._stops = may_preempt(run)
-        self._known_upto = 0
+        self._preemptions: Preemptions | None = None
 
     # -- what nodes' descriptions say ----------------------------------------------
 
@@ -113,15 +107,45 @@ class _Scan:
                 start += 1
 
     def _hand_over(self, pod: int) -> None:
-        """Let the run decide about a pod, on a snapshot that knows of those before it."""
-        chosen = self._run.chosen
-        before = np.arange(self._known_upto, pod)
-        before = before[chosen[before] >= 0]
-        self._snapshot.assume_all(before, chosen[before])
-        self._known_upto = pod + 1
-        self._run.place(pod)
-        if chosen[pod] >= 0:
-            self._load = self._read_load()
+        """Let others go for a pod, and count what that changed."""
+        if self._preemptions is None:
+            self._preemptions = Preemptions(self._run, self._problem, self._is_alone)
+        change = self._preemptions.place(pod)
+        if change is None:
+            return
+        node = change.node_row
+        self._load.requested[:, node] = self._preemptions.requested[node] // self._problem.units[:, 0]
+        if not (self._classes.adjusted or len(self._load.ports) or len(self._load.totals)):
+            return
+        for victim in change.victims:
+            self._count(self._snapshot.bound if victim.bound else self._snapshot.incoming, victim.row, node, -1)
+        self._count(self._snapshot.incoming, pod, node, 1)
+
+    def _is_alone(self, pod: int) -> bool:
+        """Whether the pod's place hangs on amounts alone."""
+        from k8slab.kernels.placement import AWAY, CONFLICTING, HARD, KIN_KEY, PORTS_KEY, WANTED
+
+        if not (len(self._load.ports) or len(self._load.totals)):
+            return True
+        start, key = self._relations.start, self._classes.key[:, self._problem.pod_class[pod]]
+        kin, port = key[KIN_KEY], key[PORTS_KEY]
+        lists = ((HARD, kin), (WANTED, kin), (CONFLICTING, port))
+        if any(start[table, place] < start[table, place + 1] for table, place in lists):
+            return False
+        away = self._relations.rows[start[AWAY, kin] : start[AWAY, kin + 1], 0]
+        return not self._load.totals[away].any()
+
+    def _count(self, crowd: Crowd, row: int, node: int, by: int) -> None:
+        """Count a pod that came to a node, or went, beside what is requested."""
+        load = self._load
+        load.nonzero[:, node] += by * (crowd.nonzero(row) // self._problem.units[:, 0])
+        load.ports[self._snapshot.port_rows(crowd.pods.spec(row)), node] = by > 0
+        for number, gain in self._related.gains(int(crowd.kin[row])) if len(load.totals) else ():
+            layout, first, _ = self._relations.counter[number].tolist()
+            slot = self._relations.layout[layout, node]
+            if slot > 0:
+                load.amounts[first + slot] += by * gain
+                load.totals[number] += by * gain
 
     def _read_load(self) -> Load:
         from k8slab.kernels.scan import Load
@@ -198,6 +222,7 @@ class _Related:
         self._kins = run.snapshot.incoming_kin or [0]
         self._ports, self._port_specs = by_spec(run.snapshot.pods, first, lambda spec: spec.ports)
         self._layouts = _Distinct()
+        self._gains_of: dict[int, list[Row]] = {}
         self._numbers = {id(counter): number for number, counter in enumerate(run.snapshot.counters)}
 
     def classes(self, problem: Problem) -> Classes:
@@ -230,7 +255,7 @@ class _Related:
             [[self._near(item) for item in (*of.existing, *of.unwanted)] for of in near],
             [[(*self._near(item), int(of.alone)) for item in of.wanted] for of in near],
             [[(*self._near(item), item.weight) for item in of.liked] for of in liking],
-            self._gains(),
+            [self.gains(kin) for kin in self._kins],
             [self._conflicting(spec) for spec in self._port_specs],
             [_column(self._snapshot.port_rows(spec)) for spec in self._port_specs],
         ]
@@ -280,6 +305,13 @@ class _Related:
 
     # -- what is counted --------------------------------------------------------------
 
+    def gains(self, kin: int) -> list[Row]:
+        """(counter, by how much) a pod of a kin counts."""
+        if kin not in self._gains_of:
+            each = [int(counter.gain[kin]) for counter in self._snapshot.counters]
+            self._gains_of[kin] = [(number, gain) for number, gain in enumerate(each) if gain]
+        return self._gains_of[kin]
+
     def _counter(self) -> tuple[Ints, npt.NDArray[np.bool_]]:
         rows, seen = [], [np.zeros(0, dtype=np.bool_)]
         first = 0
@@ -292,14 +324,6 @@ class _Related:
 
     def _most_domains(self) -> int:
         return max(len(self._snapshot.nodes), *(len(counter.amounts) + 1 for counter in self._snapshot.counters), 0)
-
-    def _gains(self) -> list[list[Row]]:
-        gains: list[list[Row]] = [[] for _ in self._kins]
-        for number, counter in enumerate(self._snapshot.counters):
-            each = counter.gain[self._kins]
-            for place in np.flatnonzero(each).tolist():
-                gains[place].append((number, int(each[place])))
-        return gains
 
 
 def _column(numbers: Ints) -> list[Row]:
