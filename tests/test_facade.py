@@ -356,11 +356,11 @@ def test_clocks_wait():
 
 FIRST_POD = """
 import sys, time
-start = time.perf_counter()
+start = time.process_time()
 from k8slab import KubernetesOrchestrator, Pod, PodPhase
 orchestrator = KubernetesOrchestrator()
 assert orchestrator.schedule_pod(Pod("p", "p", "default", "", PodPhase.PENDING, "nginx"))
-print(time.perf_counter() - start, *sorted({"numba", "pandas", "matplotlib", "scipy"} & sys.modules.keys()))
+print(time.process_time() - start, *sorted({"numba", "pandas", "matplotlib", "scipy"} & sys.modules.keys()))
 """
 
 
