@@ -110,11 +110,18 @@ def test_runs_of_other_inputs_are_not_taken_for_these(folder, tmp_path, made):
     small(folder, tmp_path / "out")
     pods = folder / "openb_pod_list_default.csv"
     pods.write_text(pods.read_text().replace("4000,1024,1,460", "4000,1024,1,470"))
-    reproduce.read_trace.cache_clear()
     made.clear()
     small(folder, tmp_path / "out")
     assert {trace for trace, *_ in made} == {"default"}
     assert len(made) == 6
+
+
+def test_a_trace_too_small_for_the_comparison_says_so(folder, tmp_path):
+    (folder / "openb_pod_list_default.csv").write_text("name,cpu_milli,memory_mib,num_gpu,gpu_milli\np,1,1,8,1000\n")
+    (folder / "openb_node_list_gpu_node.csv").write_text("sn,cpu_milli,memory_mib,gpu,model\nn,64000,9,8,T4\n")
+    assert "no pod arrives near the load of 100 %" not in small(folder, tmp_path / "out", traces=["default"]).answer()
+    (folder / "openb_node_list_gpu_node.csv").write_text("sn,cpu_milli,memory_mib,gpu,model\nn,64000,9,4,T4\n")
+    assert "no pod arrives near the load of 100 %" in small(folder, tmp_path / "out", traces=["default"]).answer()
 
 
 def test_other_runs_of_the_folder_are_kept(folder, tmp_path, made):

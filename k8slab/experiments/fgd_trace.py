@@ -112,15 +112,33 @@ class Arrivals:
     cursors: Ints
 
 
-@functools.lru_cache(maxsize=len(TRACES))
 def read_trace(folder: Path | None, name: str) -> Trace:
     """A trace from the folder of the published CSVs, or the embedded shapes (then only "default").
 
     Raises InputError with file, line and column for what can't be used.
     """
+    files = ("the embedded nodes", "the embedded pods")
+    if folder is not None:
+        files = ("openb_node_list_gpu_node.csv", f"openb_pod_list_{name}.csv")
+    stamps = tuple(_stamp(folder / file) for file in files) if folder is not None else ()
+    return _read_trace(folder, name, files, stamps)
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """What is another when the file is."""
+    try:
+        found = file.stat()
+    except OSError:
+        return (0, 0)  # whoever reads it says what is wrong
+    return found.st_mtime_ns, found.st_size
+
+
+@functools.lru_cache(maxsize=len(TRACES))
+def _read_trace(
+    folder: Path | None, name: str, files: tuple[str, str], stamps: tuple[tuple[int, int], ...]
+) -> Trace:
+    node_file, pod_file = files
     cluster, workload = openb(folder, pods=name)
-    node_file = "the embedded nodes" if folder is None else "openb_node_list_gpu_node.csv"
-    pod_file = "the embedded pods" if folder is None else f"openb_pod_list_{name}.csv"
     _check_devices(cluster, node_file)
     _check_models(workload, pod_file, cluster)
     if not workload.requests[:, workload.schema.index(GPU)].any():

@@ -93,6 +93,9 @@ class Reproduction:
         names = self.results["trace"].tolist()
         trace = "default" if "default" in names else names[0]
         at_100 = self.results[self.results["trace"] == trace].groupby("policy")["alloc_100"].mean()
+        if at_100.isna().all():
+            nothing = "no pod arrives near the load of 100 %, where policies are compared"
+            return f"On trace {trace} {nothing}. {self.verdict()}"
         left = (100 - at_100).sort_values(kind="stable")
         told = ", ".join(f"{policy.partition('-')[2]} {percent:.2f} %" for policy, percent in left.items())
         return f"GPUs left unallocated when as much is asked as there is, on trace {trace}: {told}. {self.verdict()}"
