@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import baselines
-from k8slab.kernels import placement
+from k8slab.kernels import choice, scores
 
 NODES = 100_000
 SHAPE = (np.array([0.0, 70.0, 100.0]), np.array([0.0, 100.0, 50.0]))
@@ -45,11 +45,11 @@ def columns() -> dict[str, Any]:
 
 def both(name: str, c: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """The kernel and the numpy formula on the same arrays."""
-    kernel, plain = getattr(placement, name), getattr(baselines, name)
+    kernel, plain = getattr(choice if "select" in name else scores, name), getattr(baselines, name)
     if name == "select_lowest":
         return (lambda: kernel(c["score"], c["feasible"])), (lambda: plain(c["score"], c["feasible"]))
     if name == "select_random":
-        draw = placement.draw01(np.uint64(7), np.int64(3))
+        draw = choice.draw01(np.uint64(7), np.int64(3))
         return (
             lambda: kernel(c["score"], c["feasible"], np.uint64(7), np.int64(3)),
             lambda: plain(c["score"], c["feasible"], draw),

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from k8slab.kernels import placement as fast
+from k8slab.kernels import choice, groups
+from k8slab.kernels import scores as fast
+from k8slab.kernels.scan import NORMALIZED
 from tests import naive
 from tests.strategies import Pairs, contests, pairs, shapes
 
@@ -88,18 +90,18 @@ def test_dot_product_equals_naive(case):
 
 @given(contests())
 def test_select_lowest_equals_naive(contest):
-    assert fast.select_lowest(*contest) == naive.select_lowest(*contest)
+    assert choice.select_lowest(*contest) == naive.select_lowest(*contest)
 
 
 @given(contests(), SEEDS, st.integers(0, 2**40))
 def test_select_random_equals_naive(contest, seed, pod_row):
-    found = fast.select_random(*contest, np.uint64(seed), np.int64(pod_row))
+    found = choice.select_random(*contest, np.uint64(seed), np.int64(pod_row))
     assert found == naive.select_random(*contest, seed, pod_row)
 
 
 @given(SEEDS, st.integers(0, 2**62))
 def test_draw01_equals_naive(seed, pod_row):
-    draw = fast.draw01(np.uint64(seed), np.int64(pod_row))
+    draw = choice.draw01(np.uint64(seed), np.int64(pod_row))
     assert draw == naive.draw01(seed, pod_row)
     assert 0.0 <= draw < 1.0
 
@@ -116,7 +118,7 @@ def test_score_pairs_is_the_weighted_sum(case, data, shape, plugin_weights):
         largest=case.largest,
         shape_x=shape[0],
         shape_y=shape[1],
-        normalized=np.zeros(fast.NORMALIZED),
+        normalized=np.zeros(NORMALIZED),
     )
     part, total = np.empty(case.used.shape[1]), np.full(case.used.shape[1], -7.0)
     asked = fast.Asked(case.used, case.request, held.used, held.request, scored.used, scored.request)
@@ -141,7 +143,7 @@ def test_score_pairs_is_the_weighted_sum(case, data, shape, plugin_weights):
 def test_group_rows_numbers_equal_rows_alike(rows):
     table = np.array(rows, dtype=np.int64).reshape(len(rows), 2)
     group, first = np.full(len(rows), -7, dtype=np.int32), np.full(len(rows), -7)
-    count = fast.group_rows(table, group, first)
+    count = groups.group_rows(table, group, first)
     distinct = list(dict.fromkeys(rows))
     assert count == len(distinct)
     assert group.tolist() == [distinct.index(row) for row in rows]
@@ -151,7 +153,7 @@ def test_group_rows_numbers_equal_rows_alike(rows):
 def test_group_rows_grows_its_table():
     rows = np.arange(40_000, dtype=np.int64)[:, None] // 2
     group, first = np.empty(40_000, dtype=np.int32), np.empty(40_000, dtype=np.int64)
-    assert fast.group_rows(rows, group, first) == 20_000
+    assert groups.group_rows(rows, group, first) == 20_000
     assert (group == rows[:, 0]).all()
     assert (first[:20_000] == 2 * np.arange(20_000)).all()
 
@@ -203,7 +205,7 @@ def test_best_fit_is_worst_fit_upside_down(case):
 @given(contests(), SEEDS)
 def test_the_winner_is_feasible_and_none_scores_higher(contest, seed):
     score, feasible = contest
-    for row in (fast.select_lowest(*contest), fast.select_random(*contest, np.uint64(seed), np.int64(0))):
+    for row in (choice.select_lowest(*contest), choice.select_random(*contest, np.uint64(seed), np.int64(0))):
         assert (row >= 0) == bool(feasible.any())
         if row >= 0:
             assert feasible[row]
@@ -212,7 +214,7 @@ def test_the_winner_is_feasible_and_none_scores_higher(contest, seed):
 
 def test_random_ties_are_even():
     score, feasible = np.zeros(4), np.array([True, False, True, True])
-    rows = [fast.select_random(score, feasible, np.uint64(1), np.int64(p)) for p in range(3_000)]
+    rows = [choice.select_random(score, feasible, np.uint64(1), np.int64(p)) for p in range(3_000)]
     counts = np.bincount(rows, minlength=4)
     assert counts[1] == 0
     # Three in four thousand even draws leave this band: 1000 +- 3.7 standard deviations of 25.8.
@@ -293,4 +295,4 @@ def test_dot_product_by_hand():
 def test_draws_by_hand():
     # splitmix64's own sequence from state 0 begins with 0xE220A8397B1DCDAF (Vigna's reference code).
     assert naive.splitmix64(naive.GOLDEN) == 0xE220A8397B1DCDAF
-    assert fast.draw01(np.uint64(7), np.int64(0)) != fast.draw01(np.uint64(7), np.int64(1))
+    assert choice.draw01(np.uint64(7), np.int64(0)) != choice.draw01(np.uint64(7), np.int64(1))

@@ -213,10 +213,10 @@ class _Plan:
 
 def _compiled_before() -> bool:
     """Whether numba's cache on disk has the engine, as far as file names tell."""
-    from k8slab.kernels import placement
+    from k8slab.kernels.tree import place_by_tree
 
-    stats: Any = getattr(placement.place_by_tree, "stats", None)
-    return stats is None or any(Path(stats.cache_path).glob("placement.place_by_tree-*.nbi"))
+    stats: Any = getattr(place_by_tree, "stats", None)
+    return stats is None or any(Path(stats.cache_path).glob("tree.place_by_tree-*.nbi"))
 
 
 class _Stopped(Exception):

@@ -21,12 +21,12 @@ from k8slab.policies.snapshot import Snapshot
 from k8slab.policies.user import UserFilter, UserScore
 
 if TYPE_CHECKING:
-    from k8slab.kernels.placement import Scoring
+    from k8slab.kernels.scores import Scoring
 
 _EXACT: Final = 2**53
 _BATCH_SECONDS: Final = 0.1
 
-# Positions of the scores in kernels.placement.Scoring.
+# Positions of the scores in kernels.scores.Scoring.
 KERNEL_OF: Final[dict[type, int]] = {
     plugins.LeastAllocated: 0,
     plugins.MostAllocated: 1,
@@ -74,7 +74,7 @@ def active_scores(policy: Policy, snapshot: Snapshot) -> list[tuple[Score, float
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What both compiled paths need; see kernels.placement for shapes and meanings.
+    """What both compiled paths need; see kernels.scores for shapes and meanings.
 
     pod_class : int32[P]
     first     : int64[C]  a pod of each class
@@ -158,7 +158,7 @@ def _classes(snapshot: Snapshot) -> tuple[npt.NDArray[np.int32], Ints]:
 
 def grouped(rows: Ints) -> tuple[npt.NDArray[np.int32], Ints]:
     """int32[P] the group of each row, int64[G] the first row of each group."""
-    from k8slab.kernels.placement import group_rows
+    from k8slab.kernels.groups import group_rows
 
     # A workload's arrays are read-only, which is a type of its own to numba: one type, one compilation.
     rows = np.ascontiguousarray(rows).view()
@@ -251,10 +251,11 @@ def _users_scores(policy: Policy, snapshot: Snapshot) -> Floats | None:
 
 
 def _scoring(scores: list[tuple[Score, float]], schema: ResourceSchema, allocatable: Floats) -> Scoring:
-    from k8slab.kernels import placement
+    from k8slab.kernels import scores as kernels
+    from k8slab.kernels.scan import NORMALIZED as NORMALIZING
 
-    weights, normalized = np.zeros(placement.PLUGINS), np.zeros(placement.NORMALIZED)
-    resource_weights = np.zeros((placement.PLUGINS, len(schema)))
+    weights, normalized = np.zeros(kernels.PLUGINS), np.zeros(NORMALIZING)
+    resource_weights = np.zeros((kernels.PLUGINS, len(schema)))
     shape, balanced = np.array([(0.0, 0.0)]), np.zeros(0, dtype=np.int64)
     for score, weight in scores:
         if isinstance(score, plugins.ResourceScore):
@@ -267,7 +268,7 @@ def _scoring(scores: list[tuple[Score, float]], schema: ResourceSchema, allocata
                 balanced = np.array([row for row, _ in score.weighted(schema)], dtype=np.int64)
         elif type(score) in NORMALIZED:
             normalized[NORMALIZED[type(score)]] = weight
-    return placement.Scoring(
+    return kernels.Scoring(
         plugin_weight=weights,
         resource_weight=resource_weights,
         balanced=balanced,

@@ -44,7 +44,7 @@ def _mix(x: int) -> int:
 
 
 def draw01(seed: int, pod_row: int) -> float:
-    """A number in [0, 1) from seed and pod alone: the same as kernels.placement.draw01.
+    """A number in [0, 1) from seed and pod alone: the same as kernels.choice.draw01.
 
     >>> draw01(0, 0) == draw01(0, 0) != draw01(0, 1)
     True

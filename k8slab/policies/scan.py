@@ -21,7 +21,8 @@ from k8slab.policies.policy import Decisions
 from k8slab.policies.run import Run
 
 if TYPE_CHECKING:
-    from k8slab.kernels.placement import Classes, Load, Relations, Sites
+    from k8slab.kernels.company import Relations
+    from k8slab.kernels.scan import Classes, Load, Sites
 
 SITE_BYTES: Final = int(os.environ.get("K8SLAB_SITE_BYTES", 2**28))
 _NO_SPREADS: Final = Spreads((), (), np.zeros(0, dtype=np.bool_))
@@ -90,11 +91,11 @@ class _Scan:
 
     def place(self, part: tuple[int, int]) -> None:
         """Place the pods (start, stop)."""
-        from k8slab.kernels import placement
+        from k8slab.kernels import scan as kernels
 
         start, stop = part
         while start < stop:
-            start = placement.place_by_scan(
+            start = kernels.place_by_scan(
                 (start, stop),
                 self._problem.pod_class,
                 self._problem.allocatable,
@@ -123,7 +124,7 @@ class _Scan:
             self._load = self._read_load()
 
     def _read_load(self) -> Load:
-        from k8slab.kernels.placement import Load
+        from k8slab.kernels.scan import Load
 
         snapshot, units = self._snapshot, self._problem.units
         amounts = [np.append(0, counter.amounts) for counter in snapshot.counters]
@@ -161,7 +162,7 @@ class _Distinct:
 
 def _described(run: Run, problem: Problem, samples: list[int]) -> tuple[Ints, Sites]:
     """int64[4, S] a row in each table for each of these pods, and the tables."""
-    from k8slab.kernels.placement import Sites
+    from k8slab.kernels.scan import Sites
 
     scores = {type(score): (score, weight) for score, weight in active_scores(run.policy, run.snapshot)}
     allowed, bonus, taints, preferences = tables = [_Distinct() for _ in range(4)]
@@ -201,7 +202,7 @@ class _Related:
 
     def classes(self, problem: Problem) -> Classes:
         """What tells pods apart; their sites are still to come."""
-        from k8slab.kernels.placement import KEYS, KIN_KEY, PORTS_KEY, Classes
+        from k8slab.kernels.scan import KEYS, KIN_KEY, PORTS_KEY, Classes
 
         fit = next(item for item in self._policy.filters if isinstance(item, plugins.NodeResourcesFit))
         kin = self._snapshot.incoming.kin
@@ -217,12 +218,12 @@ class _Related:
 
     def relations(self) -> Relations:
         """All tables."""
-        from k8slab.kernels.placement import Relations
+        from k8slab.kernels.company import Relations
 
         scores = [score for score, _ in self._policy.scores]
         hard, soft = self._spreads(self._policy.filters), self._spreads(scores)
         near, liking = self._neighbours(self._policy.filters), self._neighbours(scores)
-        # In the order of placement.HARD, SOFT, ...
+        # In the order of company.HARD, SOFT, ...
         tables: list[list[list[Row]]] = [
             [[self._hard(spread) for spread in of.hard] for of in hard],
             [[self._soft(spread, of.usable) for spread in of.soft] for of in soft],
@@ -306,7 +307,7 @@ def _column(numbers: Ints) -> list[Row]:
 
 
 def _written(tables: list[list[list[Row]]]) -> tuple[Ints, Ints]:
-    """The tables' lists one after the other, and where each begins; see kernels.placement.Relations."""
+    """The tables' lists one after the other, and where each begins; see kernels.company.Relations."""
     longest = max(map(len, tables))
     lists = [rows for table in tables for rows in (*table, *([[]] * (longest + 1 - len(table))))]
     start = np.cumsum([0, *map(len, lists[:-1])], dtype=np.int64).reshape(len(tables), longest + 1)

@@ -15,7 +15,7 @@ from k8slab.policies.policy import Decisions, Ties
 from k8slab.policies.run import Run
 
 if TYPE_CHECKING:
-    from k8slab.kernels.placement import Tree
+    from k8slab.kernels.tree import Tree
 
 TREE_BYTES: Final = int(os.environ.get("K8SLAB_TREE_BYTES", 3 * 2**29))
 
@@ -34,7 +34,7 @@ def _dtype(problem: Problem, ties: Ties) -> type[np.signedinteger[Any]]:
 
 def place_by_tree(problem: Problem, run: Run, report: Callable[[int], None]) -> Decisions:
     """Place all pods; none of them may preempt others."""
-    from k8slab.kernels import placement
+    from k8slab.kernels import tree as kernels
 
     pods = run.snapshot.pods
     if not problem.nodes or not len(pods):
@@ -48,7 +48,7 @@ def place_by_tree(problem: Problem, run: Run, report: Callable[[int], None]) -> 
     _fill_above(tree, counts)
 
     def place(part: tuple[int, int]) -> None:
-        placement.place_by_tree(
+        kernels.place_by_tree(
             part,
             tree,
             counts,
@@ -81,7 +81,7 @@ def _allowed(problem: Problem, run: Run) -> tuple[Mask, npt.NDArray[np.int32]]:
 
 
 def _empty_tree(problem: Problem, ties: Ties) -> tuple[Tree, npt.NDArray[np.int32] | None]:
-    from k8slab.kernels.placement import FANOUT, Tree
+    from k8slab.kernels.tree import FANOUT, Tree
 
     offset, rows = [0], problem.nodes
     while rows > 1:
@@ -103,7 +103,7 @@ def _score_leaves(
     allowed: tuple[Mask, npt.NDArray[np.int32]],
 ) -> None:
     """Score every node for every class; nodes of equal amounts, kind and static score have equal rows."""
-    from k8slab.kernels.placement import score_nodes
+    from k8slab.kernels.tree import score_nodes
 
     state = np.column_stack([allocatable, requested, allowed[1], problem.bonus])
     # The bits of whole floats are as good a key as their values.
@@ -115,7 +115,7 @@ def _score_leaves(
 
 def _fill_above(tree: Tree, counts: npt.NDArray[np.int32] | None) -> None:
     """Fill the levels above the leaves: maxima over families, and how many nodes below have them."""
-    from k8slab.kernels.placement import FANOUT
+    from k8slab.kernels.tree import FANOUT
 
     offset = tree.offset.tolist()
     for level in range(len(offset) - 2):
