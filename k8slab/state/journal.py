@@ -26,6 +26,8 @@ VERBS: Final = (
     "POD_UPDATED",
     "NOMINATED",
     "LEAVING",
+    "READY",
+    "RESTARTED",
 )
 _CODE: Final = {verb: code for code, verb in enumerate(VERBS)}
 Rows = int | npt.NDArray[np.int64]
@@ -38,7 +40,7 @@ class Journal:
     verb     : int8   code into VERBS
     pod_row  : int64  -1 where no pod is meant
     node_row : int64  -1 where no node is meant
-    value    : int64  the new code of NODE_STATE, PHASE, FINISHED and LEAVING, else 0
+    value    : int64  the new code of NODE_STATE, PHASE, FINISHED and LEAVING, READY's and RESTARTED's instant, else 0
     """
 
     def __init__(self) -> None:
@@ -47,6 +49,11 @@ class Journal:
 
     def __len__(self) -> int:
         return self._length
+
+    @property
+    def entries(self) -> int:
+        """How many verbs were recorded, a batch counting as one."""
+        return len(self._batches)
 
     def append(self, time_ns: int, verb: str, pod_rows: Rows = -1, node_rows: Rows = -1, value: int = 0) -> None:
         """Record one verb on one row or on many; arrays are kept, so hand in copies."""
