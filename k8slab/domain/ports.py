@@ -421,5 +421,9 @@ class ScalePort(Protocol):
     def pods(self, owner: int) -> Ints:
         """int64[]: rows of the pods that the workload has now, in the order they were added."""
 
+    def members(self) -> tuple[Ints, Codes32]:
+        """int64[] and int32[]: the pods that all workloads have now, and the workload of each; the same arrays
+        until one comes or goes."""
+
     def scale(self, owner: int, replicas: int) -> None:
         """Ask for another number of pods; they come and go when the workload's controller runs next."""
