@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from k8slab.domain.columns import Ints
 from k8slab.domain.ports import ClusterStatePort, ScalePort
@@ -65,6 +66,11 @@ class Load:
         if not 0 <= self.swing <= 1:
             raise InputError(f"load: swing={self.swing!r}; wanted a number from 0 to 1")
 
+    def at(self, at_ns: Ints) -> Ints:
+        """int64[n]: milli-CPU at these instants."""
+        turn = 2 * np.pi * ((at_ns - duration_ns(self.peak)) % duration_ns(self.period)) / duration_ns(self.period)
+        return np.rint(cpu_milli(self.cpu) * (1 + self.swing * np.cos(turn))).astype(np.int64)
+
 
 class PodUsage:
     """What every pod of a run uses now: its own share of its request, or its part of its deployment's load.
@@ -78,7 +84,7 @@ class PodUsage:
         self._scale = scale
         self._share = [Column(np.int64) for _ in state.schema.names]
         self._cpu = state.schema.index(CPU)
-        self._loads: dict[int, int] = {}
+        self.loads_by_owner: dict[int, Load] = {}
         self._curve = np.zeros((0, 4))
         self._load_of = np.full(0, -1, dtype=np.int64)
 
@@ -92,6 +98,7 @@ class PodUsage:
 
     def set_load(self, owner: int, load: Load) -> None:
         """The load that a deployment's pods share from now on."""
+        self.loads_by_owner[owner] = load
         row = (cpu_milli(load.cpu), load.swing, duration_ns(load.peak), duration_ns(load.period))
         self._curve = np.concatenate([self._curve, np.array([row])])
         if owner >= len(self._load_of):
@@ -102,6 +109,17 @@ class PodUsage:
         """int64[L]: milli-CPU of each load now, in the order they were set."""
         mean, swing, peak, period = self._curve.T
         return np.rint(mean * (1 + swing * np.cos(2 * np.pi * ((now_ns - peak) % period) / period))).astype(np.int64)
+
+    def steady(self, resource: int) -> npt.NDArray[np.float64]:
+        """float64[P]: what each pod uses of a resource while it runs; 0 for those that share a load."""
+        state = self._state
+        share = np.full(state.pod_count, float(_PPM))
+        known = self._share[resource].view
+        share[: len(known)] = known
+        used = state.pod_request[:, resource] * (share / _PPM)
+        if resource == self._cpu and self.loads_by_owner:
+            used[np.isin(state.pod_owner, list(self.loads_by_owner))] = 0.0
+        return np.asarray(used)
 
     def usage(self, pod_rows: Ints, now_ns: int) -> Ints:
         """int64[n, R]: what these pods use now; 0 for those whose containers don't run."""
