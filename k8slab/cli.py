@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from k8slab.cli_reproduce import reproduce_command
+from k8slab.cli_simulate import simulate_command
 from k8slab.errors import InputError, K8slabError, OutputError
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ def _k8slab(
       k8slab policies         what there is to compare
       k8slab conform --help   hold it against recorded decisions
       k8slab reproduce --help run a published study again
+      k8slab simulate --help  let a cluster live for a week
 
     [bold]From Python[/bold]
 
@@ -386,6 +388,7 @@ def conform_command(
 
 
 app.command("reproduce")(_errors_in_one_line(reproduce_command))
+app.command("simulate")(_errors_in_one_line(simulate_command))
 
 
 # --- what goes in

@@ -38,7 +38,7 @@ LAYERS: dict[str, set[str]] = {
 LAYERS["simulation"] = {*LAYERS["facade"]}
 LAYERS["analysis"] = {*LAYERS["simulation"], "simulation", "__init__"}
 LAYERS["experiments"] = {*LAYERS["analysis"], "analysis"}
-EVERYTHING = {"cli", "cli_reproduce", "__init__", "__main__"}
+EVERYTHING = {"cli", "cli_reproduce", "cli_simulate", "__init__", "__main__"}
 FREE_FOR_ALL = {"errors", "units"}
 # A plot knows the result that it draws: when called, or for the type checker.
 WHEN_CALLED = {("analysis", "experiments")}
@@ -50,6 +50,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "analysis": {"pandas", "scipy", "matplotlib", "jinja2"},
     "cli": {"typer", "rich"},
     "cli_reproduce": {"typer", "rich"},
+    "cli_simulate": {"typer", "rich"},
 }
 # Third-party packages that any layer but the pure ones may load inside a function.
 WITHIN_FUNCTIONS = {"numba", "pandas", "scipy", "matplotlib", "rich", "IPython"}
@@ -276,9 +277,9 @@ LOADED = f"import sys; print([name for name in {HEAVY!r} if name in sys.modules]
 PUBLIC = [
     "AutoScalingConfig", "Cluster", "ClusterState", "Comparison", "ConsensusRole", "DefaultPreemption",
     "KubernetesOrchestrator", "Node", "NodeState", "Placement", "Pod", "PodPhase", "Policy", "RaftState",
-    "ResourceSchema", "ScalingDirection", "SelfHealingEvent", "Workload", "__version__", "array", "compare", "datasets",
-    "errors", "filter_plugin", "get_kubernetes_orchestrator", "kernel", "label", "policy", "policy_from_configuration",
-    "policy_names", "rerun", "schedule", "score_plugin", "taint",
+    "ResourceSchema", "ScalingDirection", "SelfHealingEvent", "Simulation", "Workload", "__version__", "array",
+    "compare", "datasets", "errors", "filter_plugin", "get_kubernetes_orchestrator", "kernel", "label", "policy", "policy_from_configuration",
+    "policy_names", "rerun", "schedule", "score_plugin", "simulation", "taint",
 ]  # fmt: skip
 
 

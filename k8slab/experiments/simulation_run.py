@@ -168,6 +168,30 @@ class Run:
 
         return RunPlots(self)
 
+    def answer(self) -> str:
+        """The run in two sentences."""
+        value = {name: number for name, (number, _) in self.metrics.items()}
+        cut = " before it was interrupted" if self.interrupted else ""
+        waited = f"one in a hundred waited {shown(value['pending_p99'], 's')} or longer for a node"
+        if not value["pending_max"] > 0:
+            waited = "each found a node in the instant it came"
+        never = f"; {value['pods_never_placed']:,.0f} never found one" if value["pods_never_placed"] else ""
+        return (
+            f"In {format_duration(self.until_ns)}{cut} {value['pods_arrived']:,.0f} pods came, "
+            f"{value['running_mean']:,.0f} at a time on the mean; {waited}{never}. They requested "
+            f"{value['cpu_requested_mean']:.1f} % of the cores of ready nodes and used {value['cpu_used_mean']:.1f} %."
+        )
+
+    def to_html(self, path: str | Path, *, against: Counterfactual | None = None) -> Path:
+        """Write the report: one HTML file that needs no other. OutputError if it can't be written.
+
+        against : what another policy made of the same time, shown beside
+        """
+        from k8slab.analysis.simulation_report import render
+        from k8slab.experiments.comparison import write_text
+
+        return write_text(Path(path), render(self, against))
+
     def manifest(self) -> dict[str, Any]:
         """What this was made from: versions, inputs, seed; with them the same bytes come again."""
         return {**self.simulation.manifest(), "until_ns": self.until_ns, "interrupted": self.interrupted}
@@ -243,6 +267,12 @@ class Counterfactual:
                 "unit": np.array(units, dtype=object),
             }
         )  # fmt: skip
+
+    def save(self, path: str | Path) -> Path:
+        """Writes `frame` as CSV. OutputError if it can't be written."""
+        from k8slab.experiments.comparison import write_text
+
+        return write_text(Path(path), self.frame.to_csv(index=False, lineterminator="\n"))
 
     def pods(self) -> pd.DataFrame:
         """One row a pod that came in both, by name: its wait, restarts and node in each, and the differences."""
