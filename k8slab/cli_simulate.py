@@ -51,14 +51,14 @@ def simulate_command(
 
       until = "1d"
       policy = "kube-default"
-      [cluster\\]
+      \\[cluster]
       nodes = 100
-      [[stream\\]\\]
+      \\[\\[stream]]
       name = "batch"
       pods = { classes = 20 }
       arrivals = { kind = "diurnal", every = "30s", swing = 0.8 }
       lifetimes = { kind = "lognormal", median = "2h" }
-      [[deployment\\]\\]
+      \\[\\[deployment]]
       name = "web"
       replicas = 20
       requests = { cpu = "500m", memory = "1Gi" }

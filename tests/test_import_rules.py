@@ -278,8 +278,8 @@ PUBLIC = [
     "AutoScalingConfig", "Cluster", "ClusterState", "Comparison", "ConsensusRole", "DefaultPreemption",
     "KubernetesOrchestrator", "Node", "NodeState", "Placement", "Pod", "PodPhase", "Policy", "RaftState",
     "ResourceSchema", "ScalingDirection", "SelfHealingEvent", "Simulation", "Workload", "__version__", "array",
-    "compare", "datasets", "errors", "filter_plugin", "get_kubernetes_orchestrator", "kernel", "label", "policy", "policy_from_configuration",
-    "policy_names", "rerun", "schedule", "score_plugin", "simulation", "taint",
+    "compare", "datasets", "errors", "filter_plugin", "get_kubernetes_orchestrator", "kernel", "label", "policy",
+    "policy_from_configuration", "policy_names", "rerun", "schedule", "score_plugin", "simulation", "taint",
 ]  # fmt: skip
 
 
