@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from k8slab import datasets as datasets
     from k8slab import errors as errors
     from k8slab import raft as raft
+    from k8slab import simulation as simulation
     from k8slab.datasets.cluster import Cluster as Cluster
     from k8slab.datasets.workload import Workload as Workload
     from k8slab.domain.models import AutoScalingConfig as AutoScalingConfig
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from k8slab.experiments.comparison import Comparison as Comparison
     from k8slab.experiments.placement import Placement as Placement
     from k8slab.experiments.placement import schedule as schedule
+    from k8slab.experiments.simulation import Simulation as Simulation
     from k8slab.facade import KubernetesOrchestrator as KubernetesOrchestrator
     from k8slab.facade import get_kubernetes_orchestrator as get_kubernetes_orchestrator
     from k8slab.policies import DefaultPreemption as DefaultPreemption
@@ -86,6 +88,7 @@ _HOMES = {
     "Placement": "k8slab.experiments.placement",
     "RaftLab": "k8slab.simulation.raft_lab",
     "ResourceSchema": "k8slab.domain.resources",
+    "Simulation": "k8slab.experiments.simulation",
     "Workload": "k8slab.datasets.workload",
     "check_linearizable": "k8slab.simulation.linearizability",
     "compare": "k8slab.experiments.compare",
@@ -94,7 +97,7 @@ _HOMES = {
     "rerun": "k8slab.experiments.compare",
     "schedule": "k8slab.experiments.placement",
 }
-_MODULES = ("datasets", "errors", "raft")
+_MODULES = ("datasets", "errors", "raft", "simulation")
 
 __all__ = ["__version__", *sorted((*_HOMES, *_MODULES))]
 

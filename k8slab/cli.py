@@ -22,6 +22,7 @@ from rich.table import Table
 
 from k8slab.cli_raft import raft, soak_command
 from k8slab.cli_reproduce import reproduce_command
+from k8slab.cli_simulate import simulate_command
 from k8slab.errors import InputError, K8slabError, OutputError
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ def _k8slab(
       k8slab policies         what there is to compare
       k8slab conform --help   hold it against recorded decisions
       k8slab reproduce --help run a published study again
+      k8slab simulate --help  let a cluster live for a week
 
     [bold]From Python[/bold]
 
@@ -389,6 +391,7 @@ def conform_command(
 app.command("reproduce")(_errors_in_one_line(reproduce_command))
 raft.command("soak")(_errors_in_one_line(soak_command))
 app.add_typer(raft)
+app.command("simulate")(_errors_in_one_line(simulate_command))
 
 
 # --- what goes in

@@ -24,6 +24,13 @@ _DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T"
 _BINARY: Final = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _NANO: Final = 10**9
 _MILLI_RESOURCES: Final = ("cpu", "gpu")  # as domain.resources.unit_of; a test says that they agree
+_SPAN_UNITS: Final = {
+    "ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9,
+    "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9, "w": 604_800 * 10**9,
+}  # fmt: skip
+_SPAN_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h|d|w)")
+_SPAN: Final = re.compile(r"([+-]?)((?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h|d|w))+)")
+_SPAN_WANTED: Final = 'wanted seconds as a number, or a text such as "15s", "5m", "1h30m" or "7d"'
 _WANTED: Final = 'wanted a Kubernetes quantity such as 2, "0.5", "500m", "1.5Gi" or "1e3"'
 
 
@@ -106,6 +113,53 @@ def bytes_to_mib(amount_bytes: int) -> float:
     return int(amount_bytes) / 2**20
 
 
+def duration_ns(quantity: str | int | float, where: str = "", *, least_ns: int = 0) -> int:
+    """Nanoseconds of a time span: seconds as a number, or a text as Go writes it, or with days ("d") and weeks ("w").
+
+    Raises QuantityError, which names the text and `where` it stood, on anything else, on less
+    than `least_ns`, and beyond int64.
+
+    >>> duration_ns("1h30m") == 5400 * 10**9, duration_ns("2.5s"), duration_ns(0.25), duration_ns("7d") // 10**9
+    (True, 2500000000, 250000000, 604800)
+    >>> duration_ns("-5m", where="scenario.toml, until")
+    Traceback (most recent call last):
+        ...
+    k8slab.errors.QuantityError: scenario.toml, until: '-5m' is negative; wanted 0s or more
+    """
+    place = f"{where}: " if where else ""
+    value = _span(quantity)
+    if value is None:
+        raise QuantityError(f"{place}{quantity!r} is no time span; {_SPAN_WANTED}")
+    if value < least_ns:
+        what = "is negative" if value < 0 else "is too short"
+        raise QuantityError(f"{place}{quantity!r} {what}; wanted {format_duration(least_ns)} or more")
+    if value >= 2**63 - 1:
+        raise QuantityError(f"{place}{quantity!r} is beyond int64 nanoseconds, which is 292 years")
+    return value
+
+
+def format_duration(span_ns: int) -> str:
+    """A time span for people, in its two largest units, or with a decimal below a minute.
+
+    >>> format_duration(90 * 10**9), format_duration(7 * 86_400 * 10**9), format_duration(1_500_000_000)
+    ('1m 30s', '7d', '1.5s')
+    """
+    seconds = abs(int(span_ns)) / 10**9
+    sign = "-" if span_ns < 0 else ""
+    if seconds < 60:
+        unit, scale = next(((u, s) for u, s in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)) if seconds * s >= 1), ("ns", 1e9))
+        return f"{sign}{_short(seconds * scale)}{unit}" if seconds else "0s"
+    left = round(seconds)
+    parts: list[tuple[int, str]] = []
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
+        if left >= size or parts:
+            parts.append((left // size, unit))
+            left %= size
+        if len(parts) == 2:
+            break
+    return sign + " ".join(f"{count}{unit}" for count, unit in parts if count)
+
+
 def format_cpu(milli: int) -> str:
     """milli-CPU for people.
 
@@ -171,6 +225,21 @@ def _parse(text: str) -> Fraction | None:
     else:
         value = digits * Fraction(10) ** (int(exponent) if exponent else _DECIMAL[suffix])
     return _to_nano(-value if sign == "-" else value)
+
+
+def _span(quantity: object) -> int | None:
+    """Nanoseconds, None if it is no time span."""
+    if isinstance(quantity, bool):
+        return None
+    if isinstance(quantity, Integral):
+        return int(quantity) * _NANO
+    if isinstance(quantity, float):
+        return round(quantity * _NANO) if math.isfinite(quantity) else None
+    match = _SPAN.fullmatch(quantity) if isinstance(quantity, str) else None
+    if match is None:
+        return None
+    total = sum(Fraction(number) * _SPAN_UNITS[unit] for number, unit in _SPAN_PART.findall(match[2]))
+    return round(-total if match[1] == "-" else total)
 
 
 def _to_nano(value: Fraction) -> Fraction:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from k8slab.analysis.frames import check_frame
-from k8slab.domain.columns import Codes, Names, Taint, Toleration
+from k8slab.domain.columns import NEVER, Codes, Names, Taint, Toleration
 from k8slab.domain.models import NODE_STATES, POD_PHASES, NodeState, PodPhase
 from k8slab.domain.resources import ResourceSchema
 from k8slab.errors import InputError, NotEnoughCapacity, StateConflict
@@ -413,6 +413,8 @@ def test_check_finds_a_falsified_column(column):
 def test_the_journal_tells_every_verb_in_order():
     state = state_of(nodes=2, pods=3)
     state.bind([0, 1], [1, 0])
+    state.set_ready(0, NEVER)
+    state.restart(0, 70)
     state.unbind(1)
     state.set_phase(0, FAILED)
     state.finish(0, FAILED)
@@ -431,6 +433,8 @@ def test_the_journal_tells_every_verb_in_order():
         ("NODE_ADDED", -1, 0, 0), ("NODE_ADDED", -1, 1, 0),
         ("POD_ADDED", 0, -1, 0), ("POD_ADDED", 1, -1, 0), ("POD_ADDED", 2, -1, 0),
         ("BOUND", 0, 1, 0), ("BOUND", 1, 0, 0),
+        ("READY", 0, -1, NEVER),
+        ("RESTARTED", 0, -1, 70),
         ("UNBOUND", 1, 0, 0),
         ("PHASE", 0, -1, FAILED),
         ("FINISHED", 0, 1, FAILED),
@@ -444,8 +448,47 @@ def test_the_journal_tells_every_verb_in_order():
     ]  # fmt: skip
     assert set(frame["verb"]) == set(VERBS)
     assert frame["time_ns"].is_monotonic_increasing
-    assert frame["time_ns"].nunique() == 13, "one time a verb, whatever its batch"
-    assert len(state.journal) == len(frame) == 18
+    assert frame["time_ns"].nunique() == 15, "one time a verb, whatever its batch"
+    assert len(state.journal) == len(frame) == 20
+
+
+def test_a_pod_runs_and_is_ready_by_arithmetic():
+    state = ClusterState(clock=Ticks())
+    state.add_nodes(["a"], ROOM_COLUMN)
+    pods = state.add_pods(["fast", "slow"], np.tile([100, 200, 1], (2, 1)), startup_ns=[0, 500], owner=[-1, 3])
+    assert state.pod_ready_ns.tolist() == state.pod_runs_ns.tolist() == [NEVER, NEVER]
+    state.bind(pods, [0, 0])
+    at = int(state.pod_runs_ns[0])
+    assert state.pod_ready_ns.tolist() == [at, at + 500]
+    assert state.pod_started.tolist() == [at, at]
+    state.restart(1, at + 30)
+    state.set_ready(0, NEVER)
+    assert state.pod_ready_ns.tolist() == [NEVER, at + 530]
+    assert state.pod_runs_ns.tolist() == [at, at + 30]
+    assert state.pod_restarts.tolist() == [0, 1]
+    state.unbind(1)
+    state.finish(0)
+    assert state.pod_runs_ns.tolist() == state.pod_ready_ns.tolist() == [NEVER, NEVER]
+    assert state.pod_owner.tolist() == [-1, 3]
+    for verb in (state.restart, state.set_ready):
+        with pytest.raises(StateConflict, match="pod 'slow': it is pending, on no node"):
+            verb(1, 7)
+
+
+def test_pods_may_get_rows_before_they_arrive():
+    state = state_of(nodes=1, pods=1)
+    early = state.add_pods(["late-0", "late-1"], np.tile([100, 200, 1], (2, 1)), arrived=False)
+    assert state.pending_rows().tolist() == [0]
+    assert len(state.journal) == 2
+    with pytest.raises(StateConflict, match="'late-0' was removed"):
+        state.bind(early[:1], [0])
+    state.arrive(early[1])
+    assert state.pending_rows().tolist() == [0, 2]
+    assert state.journal.to_frame()["verb"].tolist() == ["NODE_ADDED", "POD_ADDED", "POD_ADDED"]
+    for row in (0, 2):
+        with pytest.raises(StateConflict, match="can't arrive: it is there, or was removed"):
+            state.arrive(row)
+    state.check()
 
 
 def test_an_empty_journal_is_a_frame_too():

@@ -152,6 +152,8 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("leaving", "string", "", "deleted, or preempted to make room; missing where it stays", optional=True),
         Column("started_ns", "int64", "ns", "when it began to run, since 1970; 2^63 - 1 where it hasn't",
                optional=True),
+        Column("arrival_ns", "int64", "ns", "when it arrives, since the beginning", optional=True),
+        Column("duration_ns", "int64", "ns", "how long it runs; 2^63 - 1 for on and on", optional=True),
         Column("label:<label>", "string", "", "the label's value; missing where the pod has none"),
     ),
     # Placement.to_frame(): one row a pod, in the workload's order.

@@ -26,7 +26,8 @@ from k8slab.datasets.taints import (
 )
 from k8slab.datasets.workload import Workload
 from k8slab.domain.api_objects import NOTHING, ApiObjects
-from k8slab.domain.columns import LEAVING, NOT_STARTED, Codes, Ints, Names
+from k8slab.domain.columns import LEAVING, NEVER, NOT_STARTED, Codes, Ints, Names
+from k8slab.domain.instants import SECOND_NS
 from k8slab.domain.models import NODE_STATES
 from k8slab.domain.pod_spec import PLAIN, ZONE, Images, PodSpec
 from k8slab.domain.resources import CPU, GPU, MEMORY, PODS, ResourceSchema, column_of, resource_of, unit_of
@@ -203,12 +204,25 @@ class FrameReader:
         by_row: Ints = np.array([*known, NOT_STARTED], dtype=np.int64)[written.codes]
         return by_row
 
+    def spans(self, column: str) -> Ints:
+        """int64[rows] of nanoseconds, 0 or more; a missing one is NEVER."""
+        found = self.instants(column)
+        if (found < 0).any():
+            row = int(np.argmax(found < 0))
+            self.fail(row, column, int(found[row]), "nanoseconds, 0 or more")
+        return found
+
+    def spans_of_seconds(self, column: str) -> Ints:
+        """int64[rows] of nanoseconds from a column of whole seconds; a missing one is NEVER."""
+        missing = self._column(column).isna().to_numpy()
+        return np.where(missing, NEVER, self.integers(column, 0, 2**33) * SECOND_NS)
+
     def integers(self, column: str, least: int, most: int) -> Ints:
         """int64[rows] of whole numbers in a range; a missing one is 0."""
         import pandas as pd
 
         series = self._column(column)
-        known = pd.to_numeric(series.fillna(0), errors="coerce")
+        known = pd.to_numeric(series, errors="coerce").mask(series.isna(), 0)
         numbers: npt.NDArray[np.float64] = known.to_numpy(dtype=np.float64, na_value=np.nan)
         good = (numbers >= least) & (numbers <= most) & (numbers == np.floor(numbers))
         if not good.all():
@@ -303,6 +317,8 @@ def read_workload(frame: pd.DataFrame | Mapping[str, Any], origin: str, *, lines
         leaving=leaving,
         started_ns=started,
         source=origin,
+        arrival_ns=reader.spans("arrival_ns") if "arrival_ns" in reader else None,
+        duration_ns=reader.spans("duration_ns") if "duration_ns" in reader else None,
     )
     reader.warn_of_the_rest()
     return workload
@@ -399,6 +415,10 @@ def workload_frame(workload: Workload) -> pd.DataFrame:
         columns["leaving"] = _category(Codes(workload.leaving.astype(np.int32) - 1, LEAVING[1:]))
     if (workload.started_ns != NOT_STARTED).any():
         columns["started_ns"] = workload.started_ns
+    if workload.arrival_ns is not None:
+        columns["arrival_ns"] = workload.arrival_ns
+    if workload.duration_ns is not None:
+        columns["duration_ns"] = workload.duration_ns
     columns |= {LABEL + key: _category(column) for key, column in workload.labels.items()}
     return pd.DataFrame(columns)
 

@@ -13,7 +13,8 @@ import numpy as np
 from k8slab.datasets import _parts
 from k8slab.datasets.cluster import Cluster
 from k8slab.datasets.workload import Workload
-from k8slab.domain.columns import Codes, Ints, Names
+from k8slab.domain.columns import NEVER, Codes, Ints, Names
+from k8slab.domain.instants import SECOND_NS
 from k8slab.domain.resources import GPU, ResourceSchema
 from k8slab.errors import InputError, UnknownName
 
@@ -170,7 +171,21 @@ def _read_pods(file: Path) -> Workload:
     _check(reader, "num_gpu", np.where(milli == 0, gpus, 0), 0, "0, or milli of each GPU in gpu_milli")
     optional = {GPU_SPEC: "gpu_spec", QOS: "qos"}
     labels = {key: reader.texts(column) for key, column in optional.items() if column in reader}
-    return _workload(names, numbers, labels, f"openb, {file.name}")
+    return _timed(_workload(names, numbers, labels, f"openb, {file.name}"), reader)
+
+
+def _timed(workload: Workload, reader: FrameReader) -> Workload:
+    """With the trace's seconds, where the file has them: created, and from scheduled (if ever) to deleted."""
+    if not all(column in reader for column in ("creation_time", "deletion_time")):
+        return workload
+    created, deleted = (reader.amounts(column) * SECOND_NS for column in ("creation_time", "deletion_time"))
+    began = created
+    if "scheduled_time" in reader:
+        scheduled = reader.spans_of_seconds("scheduled_time")
+        began = np.where(scheduled == NEVER, created, scheduled)
+    late = np.where(created > deleted, created // SECOND_NS, 0)
+    _check(reader, "creation_time", late, 0, "no later than deletion_time")
+    return workload.with_times(created, np.maximum(deleted - began, 0))
 
 
 def _reader(file: Path, what: str, key: str) -> FrameReader:

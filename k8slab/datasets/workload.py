@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from k8slab.datasets import _parts
 from k8slab.datasets.taints import tolerations_text
-from k8slab.domain.columns import NOT_STARTED, Codes, Codes32, Ints, Names, PodColumns, Tolerations
+from k8slab.domain.columns import NEVER, NOT_STARTED, Codes, Codes32, Ints, Names, PodColumns, Tolerations
 from k8slab.domain.pod_spec import PLAIN, PodSpec
 from k8slab.domain.resources import PODS, ResourceSchema
 from k8slab.errors import InputError
@@ -41,6 +41,8 @@ class Workload:
     leaving     : int8[P]      code into domain.columns.LEAVING: being deleted, and why
     started_ns  : int64[P]     when they began to run, since 1970; NOT_STARTED if they haven't
     source      : where it comes from, in a sentence
+    arrival_ns  : int64[P]     when each arrives, since the beginning; None where that isn't known
+    duration_ns : int64[P]     how long each runs, NEVER for on and on; None where that isn't known
     """
 
     schema: ResourceSchema
@@ -54,6 +56,8 @@ class Workload:
     leaving: npt.NDArray[np.int8]
     started_ns: Ints
     source: str = ""
+    arrival_ns: Ints | None = None
+    duration_ns: Ints | None = None
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
@@ -72,10 +76,23 @@ class Workload:
                 f"pod {self.names[pod]!r}: {self.schema.columns[resource]} is {self.requests[pod, resource]:,}; "
                 "wanted 0 or more"
             )
+        for name in ("arrival_ns", "duration_ns"):
+            self._check_times(name)
         columns: list[Sized] = [self.namespaces, self.tolerations, self.priority, *self.labels.values()]
         columns += [self.specs, self.leaving, self.started_ns]
         for column in columns:
             assert len(column) == pods, f"a column of {len(column)} rows for {pods} pods"
+
+    def _check_times(self, name: str) -> None:
+        given = getattr(self, name)
+        if given is None:
+            return
+        times = _parts.read_only(given, np.int64)
+        object.__setattr__(self, name, times)
+        if times.shape != (len(self.names),):
+            raise InputError(f"{name} has shape {times.shape}; wanted one for each of {len(self.names):,} pods")
+        for pod in np.flatnonzero(times < 0)[:1].tolist():
+            raise InputError(f"pod {self.names[pod]!r}: {name} is {times[pod]:,}; wanted 0 or more")
 
     @classmethod
     def of(
@@ -92,6 +109,8 @@ class Workload:
         leaving: npt.ArrayLike | None = None,
         started_ns: npt.ArrayLike | None = None,
         source: str = "",
+        arrival_ns: npt.ArrayLike | None = None,
+        duration_ns: npt.ArrayLike | None = None,
     ) -> Workload:
         """A workload from arrays, the rest by default: namespace "default", priority 0, no tolerations or labels.
 
@@ -112,6 +131,8 @@ class Workload:
             leaving=np.zeros(count, dtype=np.int8) if leaving is None else np.asarray(leaving, dtype=np.int8),
             started_ns=np.full(count, NOT_STARTED) if started_ns is None else np.asarray(started_ns, dtype=np.int64),
             source=source,
+            arrival_ns=None if arrival_ns is None else np.asarray(arrival_ns, dtype=np.int64),
+            duration_ns=None if duration_ns is None else np.asarray(duration_ns, dtype=np.int64),
         )
 
     @classmethod
@@ -138,8 +159,8 @@ class Workload:
         Needs `pod`, `cpu_milli` (or `cpu`: quantities such as 2 or "500m") and `memory_bytes` (or
         `memory`: "1.5Gi"). May have `gpu_milli`, `ephemeral_storage_bytes`, extended resources
         ("nvidia.com/gpu"), `namespace`, `priority`, `tolerations` ("key=value:Effect,other:Effect"),
-        `spec`, `leaving` and `started_ns` as `to_frame` writes them, and `label:KEY` columns; a
-        UserWarning names columns that mean nothing here. Raises InputError with column, row and
+        `spec`, `leaving`, `started_ns`, `arrival_ns` and `duration_ns` as `to_frame` writes them, and
+        `label:KEY` columns; a UserWarning names columns that mean nothing here. Raises InputError with column, row and
         pod for a missing column or amount, one that is negative, not whole or 2^53 and more, a
         name that stands twice, and a frame without rows.
 
@@ -225,7 +246,18 @@ class Workload:
             specs=self.specs.take(index),
             leaving=self.leaving[index],
             started_ns=self.started_ns[index],
+            arrival_ns=None if self.arrival_ns is None else self.arrival_ns[index],
+            duration_ns=None if self.duration_ns is None else self.duration_ns[index],
         )
+
+    def with_times(self, arrival_ns: npt.ArrayLike, duration_ns: npt.ArrayLike | None = None) -> Workload:
+        """The same pods with when each arrives and how long it runs; on and on if that isn't said.
+
+        >>> Workload.synthetic(3).with_times([0, 5, 5]).arrival_ns.tolist()
+        [0, 5, 5]
+        """
+        runs = np.full(len(self), NEVER) if duration_ns is None else np.asarray(duration_ns)
+        return replace(self, arrival_ns=np.asarray(arrival_ns), duration_ns=runs)
 
     def with_schema(self, schema: ResourceSchema) -> Workload:
         """The same pods in a schema that has these resources and maybe more, of which they ask 0."""
@@ -292,7 +324,7 @@ class Workload:
 
     def to_frame(self) -> pd.DataFrame:
         """One row a pod in arrival order: pod, cpu_milli, memory_bytes, other resources, namespace, priority,
-        tolerations, then spec, leaving and started_ns where any pod has them, label:KEY.
+        tolerations, then spec, leaving, started_ns, arrival_ns and duration_ns where any pod has them, label:KEY.
 
         Amounts are int64, priority int32, namespace, tolerations and labels categories, missing where there is none;
         spec is JSON.
@@ -336,6 +368,9 @@ class Workload:
             parts["leaving"] = _parts.array_bytes(self.leaving)
         if (self.started_ns != NOT_STARTED).any():
             parts["started_ns"] = _parts.array_bytes(self.started_ns)
+        for name, times in ("arrival_ns", self.arrival_ns), ("duration_ns", self.duration_ns):
+            if times is not None:
+                parts[name] = _parts.array_bytes(times)
         return parts
 
     @cached_property

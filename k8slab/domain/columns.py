@@ -21,7 +21,9 @@ Codes32 = npt.NDArray[np.int32]
 
 # What PodColumns.leaving holds: the pod stays, is being deleted, or is being deleted to make room for another.
 LEAVING: Final = ("no", "deleted", "preempted")
-NOT_STARTED: Final = 2**63 - 1
+# An instant that doesn't come.
+NEVER: Final = 2**63 - 1
+NOT_STARTED: Final = NEVER
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ The contract of a repository is also code: `k8slab.infrastructure.contract` runs
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -13,7 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from k8slab.domain.api_objects import ApiObjects
-from k8slab.domain.columns import Codes32, Ints, Names, NodeColumns, PodColumns
+from k8slab.domain.columns import (
+    NOT_STARTED,
+    Codes,
+    Codes32,
+    Ints,
+    Names,
+    NodeColumns,
+    PodColumns,
+    Taints,
+    Tolerations,
+)
 from k8slab.domain.models import (
     AutoScalingConfig,
     Node,
@@ -23,6 +33,7 @@ from k8slab.domain.models import (
     ScalingDirection,
     SelfHealingEvent,
 )
+from k8slab.domain.pod_spec import PodSpec
 from k8slab.domain.resources import ResourceSchema
 
 if TYPE_CHECKING:
@@ -242,11 +253,12 @@ class Change(NamedTuple):
 
 @runtime_checkable
 class ClusterStatePort(Protocol):
-    """The cluster as columns, and the verbs that place pods: what whole batches are decided on.
+    """The cluster as columns, and the verbs that write them: what whole batches are decided on.
 
     A repository that is a window on a state offers it as `state`. Rows are as in the
     columns; `lock` is held from reading columns to acting on them. A verb that raises
-    has changed nothing. `changes(since)` tells all that was done but the first `since` verbs.
+    has changed nothing. `changes(since)` tells all that was done but the first `since`
+    verbs, `version` how many they are. See k8slab.state.ClusterState for each.
     """
 
     @property
@@ -254,11 +266,29 @@ class ClusterStatePort(Protocol):
     @property
     def lock(self) -> AbstractContextManager[Any]: ...
     @property
-    def node_names(self) -> Names: ...
-    @property
-    def foreign(self) -> Ints: ...
+    def version(self) -> int: ...
     @property
     def objects(self) -> ApiObjects: ...
+
+    # nodes
+    @property
+    def node_count(self) -> int: ...
+    @property
+    def node_names(self) -> Names: ...
+    @property
+    def node_alive(self) -> npt.NDArray[np.bool_]: ...
+    @property
+    def node_state(self) -> npt.NDArray[np.int8]: ...
+    @property
+    def allocatable(self) -> Ints: ...
+    @property
+    def requested(self) -> Ints: ...
+    @property
+    def foreign(self) -> Ints: ...
+
+    # pods
+    @property
+    def pod_count(self) -> int: ...
     @property
     def pod_alive(self) -> npt.NDArray[np.bool_]: ...
     @property
@@ -266,16 +296,138 @@ class ClusterStatePort(Protocol):
     @property
     def pod_node(self) -> Codes32: ...
     @property
+    def pod_last_node(self) -> Codes32: ...
+    @property
     def pod_priority(self) -> Codes32: ...
+    @property
+    def pod_request(self) -> Ints: ...
+    @property
+    def pod_leaving(self) -> npt.NDArray[np.int8]: ...
+    @property
+    def pod_owner(self) -> Codes32: ...
+    @property
+    def pod_started(self) -> Ints: ...
+    @property
+    def pod_runs_ns(self) -> Ints: ...
+    @property
+    def pod_ready_ns(self) -> Ints: ...
+    @property
+    def pod_restarts(self) -> Codes32: ...
+
+    # what is read of them
+    def node_name(self, node_row: int) -> str: ...
+    def pod_name(self, pod_row: int) -> str: ...
+    def node_row(self, name: str) -> int: ...
+    def pod_row(self, name: str) -> int: ...
     def node_columns(self) -> NodeColumns: ...
     def pod_columns(self, pod_rows: npt.NDArray[Any] | None = None) -> PodColumns: ...
     def pending_rows(self) -> Ints: ...
+    def pods_on(self, node_row: int) -> Ints: ...
     def changes(self, since: int) -> Sequence[Change]: ...
+
+    # verbs on nodes
+    def set_node_state(self, node_row: int, code: int) -> None: ...
+    def update_node(
+        self,
+        node_row: int,
+        *,
+        allocatable: npt.ArrayLike | None = None,
+        taints: Taints | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None: ...
+    def remove_node(self, node_row: int) -> None: ...
+    def set_objects(self, objects: ApiObjects) -> None: ...
+
+    # verbs on pods
+    def add_pods(
+        self,
+        names: Names | Iterable[str],
+        requests: npt.ArrayLike,
+        *,
+        namespaces: Codes[str] | None = None,
+        tolerations: Codes[Tolerations] | None = None,
+        priority: npt.ArrayLike | None = None,
+        labels: Mapping[str, Codes[str]] | None = None,
+        specs: Codes[PodSpec] | None = None,
+        leaving: npt.ArrayLike = 0,
+        started_ns: npt.ArrayLike = NOT_STARTED,
+        owner: npt.ArrayLike = -1,
+        startup_ns: npt.ArrayLike = 0,
+        arrived: bool = True,
+    ) -> Ints: ...
+    def arrive(self, pod_rows: int | Ints) -> None: ...
     def bind(
         self, pod_rows: int | Ints, node_rows: int | Ints, *, devices: npt.ArrayLike | None = None, force: bool = False
     ) -> None: ...
     def unbind(self, pod_rows: int | Ints) -> None: ...
     def nominate(self, pod_rows: int | Ints, node_rows: int | Ints) -> None: ...
     def set_leaving(self, pod_rows: int | Ints, code: int) -> None: ...
-    def finish(self, pod_rows: int | Ints) -> None: ...
+    def set_ready(self, pod_rows: int | Ints, at_ns: int) -> None: ...
+    def restart(self, pod_rows: int | Ints, at_ns: int) -> None: ...
+    def finish(self, pod_rows: int | Ints, code: int = ...) -> None: ...
     def remove_pods(self, pod_rows: int | Ints) -> None: ...
+
+
+# -- loops, and what they need -----------------------------------------------------
+
+
+class ControllerPort(Protocol):
+    """A control loop: it reads the state, decides by pure rules, and acts through the state's verbs.
+
+    The same object runs live and simulated: it is called with the time and asks no clock.
+    `k8slab.application.Calendar` calls it, with the state's lock held.
+
+    name : unique in a calendar; its stream of draws and its rows in the frames go by it
+    rank : its place among those that are due at one instant: see k8slab.application.calendar.Rank
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def rank(self) -> int: ...
+
+    def next_ns(self, now_ns: int) -> int | None:
+        """When it is due: `now_ns` or before for at once, None if nothing is due unless something changes.
+
+        Asked often, after every instant: it must cost a microsecond.
+        """
+
+    def run_once(self, now_ns: int) -> None:
+        """Do what is due. After it `next_ns(now_ns)` lies ahead, unless somebody acted since."""
+
+
+class EventSinkPort(Protocol):
+    """Where loops tell what they did, as rows of tidy tables."""
+
+    def emit(self, table: str, **columns: Any) -> None:
+        """Add rows to a table of k8slab.domain.run_tables; values are scalars or arrays of one length.
+
+        Every column of the table is named; telling changes nothing that is simulated.
+        """
+
+
+class UsagePort(Protocol):
+    """What pods use, as a metrics server would say: known by arithmetic in a simulation, measured live."""
+
+    def usage(self, pod_rows: Ints, now_ns: int) -> Ints:
+        """int64[n, R]: what these pods use now, in the resources' units; 0 for those that don't run."""
+
+
+class ScalePort(Protocol):
+    """The scale of workloads that are kept at a number of pods, by the number of the workload."""
+
+    def owner(self, name: str) -> int:
+        """The number of the workload of this name; raises UnknownName if there is none."""
+
+    def replicas(self, owner: int) -> int:
+        """How many pods the workload should have (spec.replicas)."""
+
+    def pods(self, owner: int) -> Ints:
+        """int64[]: rows of the pods that the workload has now, in the order they were added."""
+
+    def members(self) -> tuple[Ints, Codes32]:
+        """int64[] and int32[]: the pods that all workloads have now, and the workload of each; the same arrays
+        until one comes or goes."""
+
+    def scale(self, owner: int, replicas: int) -> None:
+        """Ask for another number of pods; they come and go when the workload's controller runs next."""

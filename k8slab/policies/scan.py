@@ -123,7 +123,8 @@ class _Scan:
 
     def _is_alone(self, pod: int) -> bool:
         """Whether the pod's place hangs on amounts alone."""
-        from k8slab.kernels.placement import AWAY, CONFLICTING, HARD, KIN_KEY, PORTS_KEY, WANTED
+        from k8slab.kernels.company import AWAY, CONFLICTING, HARD, WANTED
+        from k8slab.kernels.scan import KIN_KEY, PORTS_KEY
 
         if not (len(self._load.ports) or len(self._load.totals)):
             return True

@@ -178,7 +178,7 @@ class LabRun:
 
     def commit_latency_ns(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """From request to answer, of those that were answered and wrote."""
-        return self.commit_latency()["latency_ns"].to_numpy(dtype=np.int64)
+        return np.asarray(self.commit_latency()["latency_ns"], dtype=np.int64)
 
     # -- for people ------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from k8slab.domain.api_objects import NOTHING, ApiObjects
 from k8slab.domain.columns import (
     LEAVING,
+    NEVER,
     NOT_STARTED,
     Codes,
     Ints,
@@ -96,6 +97,11 @@ class ClusterState:
         self._pod_started = Column(np.int64, fill=NOT_STARTED)
         self._pod_nominated = Column(np.int32, fill=-1)
         self._devices = DeviceLedger(self.schema)
+        self._pod_owner = Column(np.int32, fill=-1)
+        self._pod_startup = Column(np.int64)
+        self._pod_runs = Column(np.int64, fill=NEVER)
+        self._pod_ready = Column(np.int64, fill=NEVER)
+        self._pod_restarts = Column(np.int32)
 
     # -- columns -----------------------------------------------------------
 
@@ -173,6 +179,41 @@ class ClusterState:
     def pod_devices(self) -> Held:
         """What pods hold of their node's devices, int32[P, D] each."""
         return self._devices.pods
+
+    @property
+    def pod_leaving(self) -> npt.NDArray[np.int8]:
+        """int8[P]: code into domain.columns.LEAVING."""
+        return self._pod_leaving.view
+
+    @property
+    def pod_started(self) -> Ints:
+        """int64[P]: when a pod was bound last, by the state's clock; NOT_STARTED if it is on no node."""
+        return self._pod_started.view
+
+    @property
+    def pod_owner(self) -> npt.NDArray[np.int32]:
+        """int32[P]: the number of the workload that a pod belongs to, -1 for none."""
+        return self._pod_owner.view
+
+    @property
+    def pod_runs_ns(self) -> Ints:
+        """int64[P]: since when a pod's containers run, or from when on if that lies ahead; NEVER if they don't."""
+        return self._pod_runs.view
+
+    @property
+    def pod_ready_ns(self) -> Ints:
+        """int64[P]: since when a pod is ready, or from when on if that lies ahead; NEVER if it isn't."""
+        return self._pod_ready.view
+
+    @property
+    def pod_restarts(self) -> npt.NDArray[np.int32]:
+        """int32[P]: how often a pod's containers were started again on the node where it is."""
+        return self._pod_restarts.view
+
+    @property
+    def version(self) -> int:
+        """How many verbs were carried out: `changes(version)` is empty until the next one."""
+        return self.journal.entries
 
     @property
     def node_names(self) -> Names:
@@ -387,10 +428,15 @@ class ClusterState:
         specs: Codes[PodSpec] | None = None,
         leaving: npt.ArrayLike = 0,
         started_ns: npt.ArrayLike = NOT_STARTED,
+        owner: npt.ArrayLike = -1,
+        startup_ns: npt.ArrayLike = 0,
+        arrived: bool = True,
     ) -> Ints:
         """Add pods that wait for a node; gives their rows.
 
         requests : int64[n, R]. leaving : int8[n], codes into LEAVING. started_ns : int64[n].
+        owner : int32[n]. startup_ns : int64[n], how long after their containers' start they are ready.
+        arrived : False gives them rows only; they aren't there until `arrive`.
         Raises StateConflict for a name that a pod already has,
         InputError for one given twice, amounts as in `add_nodes`, a priority beyond int32.
         """
@@ -405,7 +451,7 @@ class ClusterState:
             self._refuse_clashes("pod", names, self._pod_names, self.pod_alive)
             rows = np.arange(self.pod_count, self.pod_count + count)
             self._pod_names.extend(names)
-            self._pod_alive.extend(count, True)
+            self._pod_alive.extend(count, arrived)
             self._pod_phase.extend(count, PENDING)
             self._pod_node.extend(count)
             self._pod_last_node.extend(count)
@@ -419,8 +465,29 @@ class ClusterState:
             self._pod_started.extend(count, started_ns)
             self._pod_nominated.extend(count)
             self._devices.add_pods(count)
-            self._log("POD_ADDED", pod_rows=rows.copy())
+            self._pod_owner.extend(count, owner)
+            self._pod_startup.extend(count, startup_ns)
+            self._pod_runs.extend(count)
+            self._pod_ready.extend(count)
+            self._pod_restarts.extend(count)
+            if arrived:
+                self._log("POD_ADDED", pod_rows=rows.copy())
             return rows
+
+    def arrive(self, pod_rows: PodRows) -> None:
+        """Pods that were given rows ahead of their time are there now, and wait.
+
+        Raises StateConflict for one that is there, or was.
+        """
+        with self.lock:
+            pods = self._pods_there(pod_rows)
+            early = ~self.pod_alive[pods] & (self.pod_phase[pods] == PENDING) & (self._pod_last_node.view[pods] < 0)
+            if not early.all():
+                first = int(pods[np.argmin(early)])
+                raise StateConflict(f"pod {self.pod_name(first)!r} can't arrive: it is there, or was removed")
+            if len(pods):
+                self.pod_alive[pods] = True
+                self._log("POD_ADDED", pod_rows=pods)
 
     def bind(
         self, pod_rows: PodRows, node_rows: PodRows, *, devices: npt.ArrayLike | None = None, force: bool = False
@@ -451,7 +518,9 @@ class ClusterState:
             self.pod_last_node[pods] = nodes
             self._pod_nominated.view[pods] = -1
             self.pod_phase[pods] = RUNNING
-            self._log("BOUND", pod_rows=pods, node_rows=nodes, value=taken)
+            now_ns = self._now()
+            self._start(pods, now_ns)
+            self._log("BOUND", pod_rows=pods, node_rows=nodes, value=taken, now_ns=now_ns)
 
     def unbind(self, pod_rows: PodRows) -> None:
         """Evict pods: they wait again, and their nodes get the resources back.
@@ -465,6 +534,8 @@ class ClusterState:
             if len(pods):
                 self._log("UNBOUND", pod_rows=pods, node_rows=self._release(pods))
                 self.pod_phase[pods] = PENDING
+                self._pod_started.view[pods] = NOT_STARTED
+                self._pod_restarts.view[pods] = 0
 
     def nominate(self, pod_rows: PodRows, node_rows: PodRows) -> None:
         """Promise waiting pods a node, where others leave to make room for them; -1 takes a promise back.
@@ -489,6 +560,28 @@ class ClusterState:
             if len(pods):
                 self._pod_leaving.view[pods] = code
                 self._log("LEAVING", pod_rows=pods, value=code)
+
+    def set_ready(self, pod_rows: PodRows, at_ns: int) -> None:
+        """Pods that hold a node are ready from an instant on, NEVER for not ready."""
+        with self.lock:
+            pods = self._holding(pod_rows, "set ready")
+            if len(pods):
+                self._pod_ready.view[pods] = at_ns
+                self._log("READY", pod_rows=pods, value=at_ns)
+
+    def restart(self, pod_rows: PodRows, at_ns: int) -> None:
+        """The containers of pods that hold a node ended, and run again from an instant on, which may lie ahead.
+
+        They are ready when their time to start up has passed after that. Raises
+        StateConflict for a pod that is on no node.
+        """
+        with self.lock:
+            pods = self._holding(pod_rows, "restart")
+            if len(pods):
+                self._pod_runs.view[pods] = at_ns
+                self._pod_ready.view[pods] = at_ns + self._pod_startup.view[pods]
+                self._pod_restarts.view[pods] += 1
+                self._log("RESTARTED", pod_rows=pods, value=at_ns)
 
     def set_objects(self, objects: ApiObjects) -> None:
         """Replace the namespaces, services, controllers and budgets that policies see."""
@@ -597,9 +690,32 @@ class ClusterState:
 
     # -- helpers -----------------------------------------------------------
 
-    def _log(self, verb: str, pod_rows: PodRows = -1, node_rows: PodRows = -1, value: int | Ints = 0) -> None:
-        now = 0 if self._clock is None else self._clock.now()
-        self.journal.append(now, verb, pod_rows, node_rows, value)
+    def _holding(self, pod_rows: PodRows, act: str) -> Ints:
+        pods = self._alive_pods(pod_rows)
+        for pod in pods[self.pod_node[pods] < 0][:1].tolist():
+            raise StateConflict(f"cannot {act} pod {self.pod_name(pod)!r}: {self._condition(pod)}, on no node")
+        return pods
+
+    def _now(self) -> int:
+        return 0 if self._clock is None else self._clock.now()
+
+    def _start(self, pods: Ints, now_ns: int) -> None:
+        """The containers of pods run from now on, if there is a clock to say when that is."""
+        if self._clock is not None:
+            # A pod that was seen to run before keeps the instant that was told.
+            self._pod_started.view[pods] = np.minimum(self._pod_started.view[pods], now_ns)
+            self._pod_runs.view[pods] = now_ns
+            self._pod_ready.view[pods] = now_ns + self._pod_startup.view[pods]
+
+    def _log(
+        self,
+        verb: str,
+        pod_rows: PodRows = -1,
+        node_rows: PodRows = -1,
+        value: int | Ints = 0,
+        now_ns: int | None = None,
+    ) -> None:
+        self.journal.append(self._now() if now_ns is None else now_ns, verb, pod_rows, node_rows, value)
 
     def _amounts(self, given: npt.ArrayLike, shape: tuple[int, ...], what: str) -> Ints:
         found = np.asarray(given)
@@ -709,6 +825,8 @@ class ClusterState:
             np.subtract.at(self.requested[resource], nodes[held], self.pod_request[pods[held], resource])
         self._devices.release(pods[held], nodes[held])
         self.pod_node[pods] = -1
+        self._pod_runs.view[pods] = NEVER
+        self._pod_ready.view[pods] = NEVER
         return nodes
 
     def _resize(self, pod: Ints, request: Ints, force: bool) -> None:

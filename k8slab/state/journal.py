@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -26,70 +27,105 @@ VERBS: Final = (
     "POD_UPDATED",
     "NOMINATED",
     "LEAVING",
+    "READY",
+    "RESTARTED",
 )
 _CODE: Final = {verb: code for code, verb in enumerate(VERBS)}
-Rows = int | npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
+Rows = int | Ints
+_FIELDS: Final = (("time_ns", np.int64), ("verb", np.int8), ("pod_row", np.int64), ("node_row", np.int64),
+                  ("value", np.int64))  # fmt: skip
 
 
 class Journal:
-    """An append-only record of verbs; a batch of a million costs one entry.
+    """An append-only record of verbs, as columns: 33 bytes a row; a batch of a million is one entry.
 
     time_ns  : int64  when, by the state's clock
     verb     : int8   code into VERBS
     pod_row  : int64  -1 where no pod is meant
     node_row : int64  -1 where no node is meant
-    value    : int64  the new code of NODE_STATE, PHASE, FINISHED and LEAVING; of BOUND the bits of the devices
-                      that the pod got; else 0
+    value    : int64  the new code of NODE_STATE, PHASE, FINISHED and LEAVING, READY's and RESTARTED's instant; of
+                      BOUND the bits of the devices that the pod got; else 0
     """
 
     def __init__(self) -> None:
-        self._batches: list[tuple[int, int, Rows, Rows, Rows, int]] = []
+        self._data: list[npt.NDArray[Any]] = [np.empty(0, dtype=dtype) for _, dtype in _FIELDS]
         self._length = 0
+        self._first = np.empty(0, dtype=np.int64)
+        self._entries = 0
 
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def entries(self) -> int:
+        """How many verbs were recorded, a batch counting as one."""
+        return self._entries
+
     def append(self, time_ns: int, verb: str, pod_rows: Rows = -1, node_rows: Rows = -1, value: Rows = 0) -> None:
-        """Record one verb on one row or on many; arrays are kept, so hand in copies."""
+        """Record one verb on one row or on many."""
         # -1 beside an array stands for each of its rows, so a batch of none is no entry.
-        count = min((np.size(rows) for rows in (pod_rows, node_rows) if np.ndim(rows)), default=1)
+        count = 1
+        for rows in (node_rows, pod_rows):
+            if not isinstance(rows, int):
+                count = np.size(rows) if np.ndim(rows) else count
         if count:
-            self._batches.append((time_ns, _CODE[verb], pod_rows, node_rows, value, count))
-            self._length += count
+            start = self._grow(count)
+            for column, given in zip(self._data, (time_ns, _CODE[verb], pod_rows, node_rows, value), strict=True):
+                column[start : self._length] = given
+            self._enter(start)
+
+    def append_many(
+        self, at_ns: npt.NDArray[np.int64], verbs: npt.NDArray[np.int8], pod_rows: Rows, node_rows: Rows, value: Rows
+    ) -> None:
+        """Record verbs of several instants, each on one row; neighbours of one instant and verb are one entry."""
+        count = len(at_ns)
+        if not count:
+            return
+        start = self._grow(count)
+        for column, given in zip(self._data, (at_ns, verbs, pod_rows, node_rows, value), strict=True):
+            column[start : self._length] = given
+        new = np.flatnonzero((np.diff(at_ns) != 0) | (np.diff(verbs) != 0)) + 1
+        for first in (start, *(start + new).tolist()):
+            self._enter(first)
+
+    def _grow(self, count: int) -> int:
+        """Make room for so many more rows; gives the first of them."""
+        start = self._length
+        self._length += count
+        if self._length > len(self._data[0]):
+            room = max(self._length, 2 * len(self._data[0]), 64)
+            for k, column in enumerate(self._data):
+                self._data[k] = np.empty(room, dtype=column.dtype)
+                self._data[k][:start] = column[:start]
+        return start
+
+    def _enter(self, first: int) -> None:
+        if self._entries == len(self._first):
+            self._first = np.concatenate([self._first, np.empty(max(64, self._entries), dtype=np.int64)])
+        self._first[self._entries] = first
+        self._entries += 1
 
     def changes(self, since: int) -> list[Change]:
         """The verbs that were recorded, but for the first `since`; of a batch all rows at once."""
-
-        def spread(rows: Rows, count: int) -> npt.NDArray[np.int64]:
-            return np.broadcast_to(np.asarray(rows, dtype=np.int64), (count,))
-
+        if since >= self._entries:
+            return []
+        edges = [*self._first[since : self._entries].tolist(), self._length]
+        time_ns, verb, pod, node, value = self._data
         return [
-            Change(time_ns, VERBS[code], spread(pod_rows, count), spread(node_rows, count), *self._value(value))
-            for time_ns, code, pod_rows, node_rows, value, count in self._batches[since:]
+            self._change(VERBS[verb[k]], int(time_ns[k]), pod[k:stop], node[k:stop], value[k:stop])
+            for k, stop in pairwise(edges)
         ]
 
     @staticmethod
-    def _value(value: Rows) -> tuple[int, npt.NDArray[np.int64] | None]:
-        return (value, None) if isinstance(value, int) else (0, value)
+    def _change(verb: str, time_ns: int, pod_rows: Ints, node_rows: Ints, value: Ints) -> Change:
+        if verb != "BOUND":
+            return Change(time_ns, verb, pod_rows, node_rows, int(value[0]))
+        return Change(time_ns, verb, pod_rows, node_rows, 0, value if value.any() else None)
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """The record as arrays by name, see the class."""
-        counts = np.array([batch[5] for batch in self._batches], dtype=np.int64)
-
-        def spread(field: int, dtype: type) -> npt.NDArray[Any]:
-            return np.repeat(np.array([batch[field] for batch in self._batches], dtype=dtype), counts)
-
-        def rows(field: int) -> npt.NDArray[np.int64]:
-            parts = [np.broadcast_to(np.asarray(b[field], dtype=np.int64), (b[5],)) for b in self._batches]
-            return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-
-        return {
-            "time_ns": spread(0, np.int64),
-            "verb": spread(1, np.int8),
-            "pod_row": rows(2),
-            "node_row": rows(3),
-            "value": rows(4),
-        }
+        return {name: column[: self._length].copy() for (name, _), column in zip(_FIELDS, self._data, strict=True)}
 
     def to_frame(self) -> pd.DataFrame:
         """The record as a DataFrame with the verbs spelled out."""

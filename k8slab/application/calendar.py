@@ -1,0 +1,130 @@
+"""The calendar: who is called when. One loop drives all controllers, simulated or live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from enum import IntEnum
+from typing import Any, Final
+
+from k8slab.domain.columns import NEVER
+from k8slab.domain.ports import ClockPort, ControllerPort
+from k8slab.errors import InputError, StateConflict
+
+# So often may loops answer one another within one instant; none that settles comes near.
+ROUNDS: Final = 1000
+
+
+class Rank(IntEnum):
+    """The order within an instant: first what happens, then what is noticed, then what is done about it.
+
+    Pods end and nodes fail before anybody looks; the scheduler comes last, so that what
+    any other loop made pending is placed in the same instant, on what the others left.
+    """
+
+    FAULTS = 10
+    PODS = 20
+    ARRIVALS = 30
+    KUBELET = 40
+    HEALTH = 50
+    NODE_LIFECYCLE = 60
+    HEALING = 70
+    AUTOSCALING = 80
+    WORKLOADS = 90
+    SCHEDULING = 100
+
+
+class Ticks:
+    """The instants of a loop with a period: `start_ns`, then every `period_ns`.
+
+    >>> ticks = Ticks(15, start_ns=5)
+    >>> ticks.next_ns, ticks.take(5), ticks.next_ns, ticks.take(52), ticks.next_ns
+    (5, None, 20, None, 65)
+    """
+
+    def __init__(self, period_ns: int, start_ns: int = 0) -> None:
+        if period_ns <= 0:
+            raise InputError(f"a loop with a period of {period_ns:,} ns; wanted more than 0")
+        self.period_ns = period_ns
+        self.next_ns = start_ns
+
+    def take(self, now_ns: int) -> None:
+        """The tick that was due is done; those that a sleeping machine missed aren't made up for."""
+        missed = max(0, now_ns - self.next_ns) // self.period_ns
+        self.next_ns += (missed + 1) * self.period_ns
+
+
+class Calendar:
+    """Calls each controller when it is due, by rank and then by name, until none is due at this instant.
+
+    clock       : a VirtualClock jumps from one instant to the next, a WallClock sleeps
+    controllers : no two of one name
+    lock        : held while an instant's controllers run; the state's, where others use the state as well
+    """
+
+    def __init__(
+        self,
+        clock: ClockPort,
+        controllers: Iterable[ControllerPort] = (),
+        lock: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._lock = lock if lock is not None else nullcontext()
+        self._controllers: list[ControllerPort] = []
+        for controller in controllers:
+            self.add(controller)
+
+    @property
+    def controllers(self) -> tuple[ControllerPort, ...]:
+        """In the order in which they are called."""
+        return tuple(self._controllers)
+
+    def add(self, controller: ControllerPort) -> None:
+        """One more controller. Raises StateConflict if one has its name."""
+        if any(other.name == controller.name for other in self._controllers):
+            raise StateConflict(f"two controllers are named {controller.name!r}")
+        self._controllers.append(controller)
+        self._controllers.sort(key=lambda one: (one.rank, one.name))
+
+    def next_ns(self) -> int:
+        """When a controller is due next, NEVER if none is."""
+        now_ns = self._clock.now()
+        due = [at_ns for one in self._controllers if (at_ns := one.next_ns(now_ns)) is not None]
+        return max(min(due), now_ns) if due else NEVER
+
+    def step(self) -> bool:
+        """Run all that are due now, again until none is; False if nobody was."""
+        now_ns = self._clock.now()
+        with self._lock:
+            for round_number in range(ROUNDS):
+                ran = [one for one in self._controllers if self._run(one, now_ns)]
+                if not ran:
+                    return round_number > 0
+        raise StateConflict(
+            f"controllers wake one another without end at {now_ns:,} ns: {', '.join(one.name for one in ran)}"
+        )
+
+    def run_until(self, until_ns: int, each: Callable[[int], None] | None = None) -> None:
+        """Live through all instants up to and with `until_ns`, and let it be that late.
+
+        each : called after every instant with its time
+
+        Raises InputError if that is past.
+        """
+        now_ns = self._clock.now()
+        if until_ns < now_ns:
+            raise InputError(f"can't run until {until_ns:,} ns: it is {now_ns:,} ns, and time doesn't go back")
+        while (at_ns := self.next_ns()) <= until_ns:
+            self._clock.sleep_until(at_ns)
+            self.step()
+            if each is not None:
+                each(at_ns)
+        self._clock.sleep_until(until_ns)
+
+    @staticmethod
+    def _run(controller: ControllerPort, now_ns: int) -> bool:
+        at_ns = controller.next_ns(now_ns)
+        if at_ns is None or at_ns > now_ns:
+            return False
+        controller.run_once(now_ns)
+        return True

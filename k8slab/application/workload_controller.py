@@ -1,0 +1,281 @@
+"""Workloads that are kept at a number of pods: deployments, jobs, daemon sets. Lost pods are made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+
+from k8slab.application.calendar import Rank
+from k8slab.domain.columns import Codes, Codes32, Ints, Names, Tolerations
+from k8slab.domain.instants import SECOND_NS
+from k8slab.domain.models import POD_PHASES, PodPhase
+from k8slab.domain.pod_spec import PLAIN, PodSpec
+from k8slab.domain.ports import ClusterStatePort, EventSinkPort
+from k8slab.errors import InputError, UnknownName
+
+Kind = Literal["Deployment", "Job", "DaemonSet"]
+_FAILED: Final = POD_PHASES.index(PodPhase.FAILED)
+_SUCCEEDED: Final = POD_PHASES.index(PodPhase.SUCCEEDED)
+_PENDING: Final = POD_PHASES.index(PodPhase.PENDING)
+_ENDS: Final = ("FINISHED", "POD_REMOVED", "LEAVING", "UNBOUND")
+_NODES: Final = ("NODE_ADDED", "NODE_REMOVED", "NODE_STATE", "NODE_UPDATED")
+# A daemon set's pod that found no room on its node is tried again so often.
+RETRY_NS: Final = 60 * SECOND_NS
+
+
+@dataclass(frozen=True, eq=False)
+class WorkloadSpec:
+    """A workload, and what its pods are like.
+
+    request  : int64[R]
+    replicas : of a deployment; a job's parallelism; a daemon set has as many as there are nodes
+    completions, backoff_limit : of a job: how many must succeed, and how many may fail
+    start_ns : it has no pods before
+    """
+
+    name: str
+    kind: Kind
+    request: Ints
+    replicas: int = 1
+    namespace: str = "default"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tolerations: Tolerations = ()
+    priority: int = 0
+    spec: PodSpec = PLAIN
+    startup_ns: int = 0
+    completions: int = 1
+    backoff_limit: int = 6
+    start_ns: int = 0
+
+
+class WorkloadController:
+    """Makes and removes pods until every workload has as many as it should.
+
+    born : called with the rows of new pods and their workload's number, before they can be placed; a simulation
+           gives them their lifetimes here
+
+    A pod counts while it is there, hasn't ended and isn't leaving. Which go when there are
+    too many is kube-controller-manager's order: first those without a node, then those not
+    ready, those on a node with more of their kind, those ready for a shorter time, the
+    restarted, the younger. They are gone at once. Implements ScalePort.
+    """
+
+    name = "workloads"
+    rank: int = Rank.WORKLOADS
+
+    def __init__(
+        self,
+        state: ClusterStatePort,
+        sink: EventSinkPort,
+        specs: Iterable[WorkloadSpec] = (),
+        *,
+        born: Callable[[Ints, int], None] | None = None,
+    ) -> None:
+        self._state = state
+        self._sink = sink
+        self._born = born
+        self._specs: list[WorkloadSpec] = []
+        self._numbers: dict[str, int] = {}
+        self._replicas: list[int] = []
+        self._pods: list[list[int]] = []
+        self._made: list[int] = []
+        self._succeeded: list[int] = []
+        self._failed: list[int] = []
+        self._dirty: set[int] = set()
+        self._starts: list[tuple[int, int]] = []
+        self._members: tuple[Ints, Codes32] | None = None
+        self._daemons: list[int] = []
+        self._retry_ns: int | None = None
+        self._seen = state.version
+        for spec in specs:
+            self.add(spec)
+
+    # -- what others ask and say -----------------------------------------------------
+
+    def add(self, spec: WorkloadSpec) -> int:
+        """One more workload; gives its number. InputError if one has its name."""
+        if spec.name in self._numbers:
+            raise InputError(f"two workloads are named {spec.name!r}; wanted a name of its own for each")
+        owner = len(self._specs)
+        self._numbers[spec.name] = owner
+        self._specs.append(spec)
+        self._replicas.append(spec.replicas)
+        self._pods.append([])
+        for counts in (self._made, self._succeeded, self._failed):
+            counts.append(0)
+        self._starts.append((spec.start_ns, owner))
+        self._starts.sort()
+        if spec.kind == "DaemonSet":
+            self._daemons.append(owner)
+        return owner
+
+    def owner(self, name: str) -> int:
+        """The number of the workload of this name; raises UnknownName if there is none."""
+        if name not in self._numbers:
+            raise UnknownName("workload", name, self._numbers)
+        return self._numbers[name]
+
+    def spec(self, owner: int) -> WorkloadSpec:
+        """What a workload is."""
+        return self._specs[owner]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The workloads' names, by number."""
+        return tuple(self._numbers)
+
+    def replicas(self, owner: int) -> int:
+        """How many pods the workload should have."""
+        return self._replicas[owner]
+
+    def pods(self, owner: int) -> Ints:
+        """int64[]: rows of the pods that the workload has now, in the order they were added."""
+        return np.array(self._pods[owner], dtype=np.int64)
+
+    def members(self) -> tuple[Ints, Codes32]:
+        """int64[] and int32[]: the pods that all workloads have now, and the workload of each."""
+        if self._members is None:
+            rows = [row for pods in self._pods for row in pods]
+            owners = np.repeat(np.arange(len(self._pods), dtype=np.int32), [len(pods) for pods in self._pods])
+            self._members = np.array(rows, dtype=np.int64), owners
+        return self._members
+
+    def scale(self, owner: int, replicas: int) -> None:
+        """Ask for another number of pods."""
+        if replicas < 0:
+            raise InputError(f"workload {self._specs[owner].name!r}: {replicas} replicas; wanted 0 or more")
+        if self._replicas[owner] != replicas:
+            self._replicas[owner] = replicas
+            self._dirty.add(owner)
+
+    # -- the loop ------------------------------------------------------------------------
+
+    def next_ns(self, now_ns: int) -> int | None:
+        if self._dirty or self._state.version != self._seen:
+            return now_ns
+        times = [start for start, _ in self._starts[:1]]
+        if self._retry_ns is not None:
+            times.append(self._retry_ns)
+        return min(times, default=None)
+
+    def run_once(self, now_ns: int) -> None:
+        self._read()
+        while self._starts and self._starts[0][0] <= now_ns:
+            self._dirty.add(self._starts.pop(0)[1])
+        if self._retry_ns is not None and self._retry_ns <= now_ns:
+            self._retry_ns = None
+            self._dirty.update(self._daemons)
+        waiting = {owner for start, owner in self._starts}
+        for owner in sorted(self._dirty - waiting):
+            self._reconcile(owner, now_ns)
+        self._dirty &= waiting
+        self._seen = self._state.version
+
+    def _read(self) -> None:
+        owner_of = self._state.pod_owner
+        for change in self._state.changes(self._seen):
+            if change.verb in _ENDS:
+                owners = owner_of[change.pod_rows]
+                if (owners >= 0).any():
+                    self._dirty.update(np.unique(owners[owners >= 0]).tolist())
+                    self._count_ends(change.verb, change.value, owners)
+            elif change.verb in _NODES:
+                self._dirty.update(self._daemons)
+
+    def _count_ends(self, verb: str, value: int, owners: Codes32) -> None:
+        if verb == "FINISHED":
+            counts = self._succeeded if value == _SUCCEEDED else self._failed
+            for owner in owners[owners >= 0].tolist():
+                counts[owner] += 1
+
+    def _reconcile(self, owner: int, now_ns: int) -> None:
+        active = self._active(owner)
+        spec = self._specs[owner]
+        if spec.kind == "DaemonSet":
+            self._cover(owner, active, now_ns)
+            return
+        wanted = self._replicas[owner] if spec.kind == "Deployment" else self._job_wants(owner)
+        if len(active) < wanted:
+            self._make(owner, wanted - len(active))
+        elif len(active) > wanted:
+            self._remove(owner, self._least_wanted(active, now_ns)[: len(active) - wanted])
+
+    def _active(self, owner: int) -> Ints:
+        """The pods that count; those that ended or went are forgotten, those that are leaving are kept in mind."""
+        state = self._state
+        rows = self.pods(owner)
+        phase = state.pod_phase[rows]
+        there = state.pod_alive[rows] & (phase != _SUCCEEDED) & (phase != _FAILED)
+        if not there.all():
+            self._pods[owner] = rows[there].tolist()
+            self._members = None
+        return np.asarray(rows[there & (state.pod_leaving[rows] == 0)])
+
+    def _job_wants(self, owner: int) -> int:
+        spec = self._specs[owner]
+        if self._failed[owner] > spec.backoff_limit:
+            return 0
+        return min(self._replicas[owner], spec.completions - self._succeeded[owner])
+
+    def _least_wanted(self, rows: Ints, now_ns: int) -> Ints:
+        """int64[]: the pods, those that should go first first (kube-controller-manager's ActivePodsWithRanks)."""
+        state = self._state
+        nodes = state.pod_node[rows]
+        _, where, together = np.unique(nodes, return_inverse=True, return_counts=True)
+        ready = state.pod_ready_ns[rows] <= now_ns
+        keys = (
+            -rows,
+            -state.pod_restarts[rows],
+            np.where(ready, -state.pod_ready_ns[rows], 0),
+            -together[where],
+            ready,
+            state.pod_phase[rows] != _PENDING,
+            nodes >= 0,
+        )
+        return np.asarray(rows[np.lexsort(keys)])
+
+    def _make(self, owner: int, count: int) -> Ints:
+        spec = self._specs[owner]
+        first = self._made[owner]
+        self._made[owner] += count
+        rows = self._state.add_pods(
+            Names([f"{spec.name}-{number}" for number in range(first, first + count)]),
+            np.broadcast_to(spec.request, (count, len(spec.request))),
+            namespaces=Codes.constant(spec.namespace, count),
+            tolerations=Codes.constant(spec.tolerations, count),
+            priority=spec.priority,
+            labels={key: Codes.constant(value, count) for key, value in spec.labels.items()},
+            specs=None if spec.spec == PLAIN else Codes.constant(spec.spec, count),
+            owner=owner,
+            startup_ns=spec.startup_ns,
+        )
+        self._pods[owner] += rows.tolist()
+        self._members = None
+        if self._born is not None:
+            self._born(rows, owner)
+        return rows
+
+    def _remove(self, owner: int, rows: Ints) -> None:
+        self._state.remove_pods(rows)
+        gone = set(rows.tolist())
+        self._pods[owner] = [row for row in self._pods[owner] if row not in gone]
+        self._members = None
+
+    # -- daemon sets ------------------------------------------------------------------------
+
+    def _cover(self, owner: int, active: Ints, now_ns: int) -> None:
+        """A pod on every node that has none and has room for it."""
+        state, request = self._state, self._specs[owner].request
+        covered = np.zeros(state.node_count, dtype=np.bool_)
+        covered[state.pod_node[active][state.pod_node[active] >= 0]] = True
+        bare = np.flatnonzero(state.node_alive & ~covered)
+        free = state.allocatable[:, bare] - state.requested[:, bare]
+        fits = ((request[:, None] <= free) | (request[:, None] == 0)).all(axis=0)
+        self._remove(owner, active[state.pod_node[active] < 0])
+        if fits.any():
+            state.bind(self._make(owner, int(fits.sum())), bare[fits])
+        if not fits.all():
+            self._retry_ns = now_ns + RETRY_NS

@@ -1,0 +1,65 @@
+"""The tidy tables that control loops write: what a row of each holds.
+
+One place, so that a column means the same to who writes and who reads. `pod` and `node`
+are rows of the state here; frames show names. k8slab.analysis.frames says what the
+columns of the frames mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+Kind = Literal["int", "float", "text", "bool"]
+
+TABLES: Final[Mapping[str, Mapping[str, Kind]]] = {
+    # Anything that happens that no other table tells: arrivals of faults, evictions refused, pods that find no node.
+    "events": {
+        "time_ns": "int",
+        "controller": "text",
+        "event": "text",
+        "pod_row": "int",
+        "node_row": "int",
+        "detail": "text",
+    },
+    # A change of a workload's scale, by whatever autoscaler; and what it would have done but for a limit.
+    "scaling": {
+        "time_ns": "int",
+        "autoscaler": "text",
+        "workload": "text",
+        "replicas": "int",
+        "desired": "int",
+        "proposed": "int",
+        "reason": "text",
+        "utilization_percent": "float",
+    },
+    # What a healer did about a pod or a node: restart, eviction, drain, replacement.
+    "healing": {
+        "time_ns": "int",
+        "action": "text",
+        "reason": "text",
+        "pod_row": "int",
+        "node_row": "int",
+        "success": "bool",
+        "detail": "text",
+    },
+    # What a detector holds a node (or pod) to be, when that changes; and the truth beside it.
+    "health": {
+        "time_ns": "int",
+        "detector": "text",
+        "node_row": "int",
+        "pod_row": "int",
+        "condition": "text",
+        "truth": "text",
+        "since_ns": "int",
+    },
+    # The ground truth of faults: what was broken from when to when.
+    "faults": {
+        "start_ns": "int",
+        "end_ns": "int",
+        "fault": "text",
+        "node_row": "int",
+        "pod_row": "int",
+        "detail": "text",
+    },
+}

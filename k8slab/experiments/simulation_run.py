@@ -1,0 +1,312 @@
+"""What a simulated run was: frames, aggregates over time, plots, and the same time under another policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from k8slab.domain.columns import NEVER
+from k8slab.domain.instants import SECOND_NS
+from k8slab.domain.resources import PODS
+from k8slab.domain.run_tables import TABLES
+from k8slab.errors import InputError, OutputError, UnknownName
+from k8slab.units import format_duration
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from k8slab.analysis.run_plots import RunPlots
+    from k8slab.experiments.simulation import Simulation
+    from k8slab.simulation.history import History
+    from k8slab.simulation.world import World
+
+DERIVED: Final = ("pods", "nodes", "utilization")
+FRAME_NAMES: Final = (*DERIVED, *TABLES)
+Metrics = dict[str, tuple[float, str]]
+
+
+class RunFrames(Mapping[str, "pd.DataFrame"]):
+    """The frames of a run, by name or as attributes: each is made when it is first asked for.
+
+    pods, nodes   : one row each, over the whole run
+    utilization   : the cluster over time
+    events, scaling, healing, health, faults : what the loops told
+    """
+
+    def __init__(self, world: World, history: History) -> None:
+        self._world = world
+        self._history = history
+        self._made: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        from k8slab.analysis import run_frames
+
+        if name not in FRAME_NAMES:
+            raise UnknownName("frame", name, FRAME_NAMES)
+        if name not in self._made:
+            if name in TABLES:
+                self._made[name] = run_frames.table_frame(self._world, name)
+            else:
+                make = {
+                    "pods": run_frames.pods_frame,
+                    "nodes": run_frames.nodes_frame,
+                    "utilization": run_frames.utilization_frame,
+                }[name]
+                self._made[name] = make(self._world, self._history)
+        return self._made[name]
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        if name in FRAME_NAMES:
+            return self[name]
+        raise AttributeError(f"a run has no frame {name!r}; it has {', '.join(FRAME_NAMES)}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FRAME_NAMES)
+
+    def __len__(self) -> int:
+        return len(FRAME_NAMES)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *FRAME_NAMES]
+
+    def __repr__(self) -> str:
+        return f"<frames of a run: .{' .'.join(FRAME_NAMES)}>"
+
+
+class Run:
+    """One simulated time of a cluster, from its beginning to `until_ns`.
+
+    simulation  : what was run
+    seconds     : what it took, by the wall
+    interrupted : whether it ended before its time, by Ctrl-C
+    """
+
+    def __init__(self, simulation: Simulation, world: World, seconds: float, *, interrupted: bool = False) -> None:
+        from k8slab.simulation.history import History
+
+        self.simulation = simulation
+        self.until_ns = world.clock.now()
+        self.seconds = seconds
+        self.interrupted = interrupted
+        self._world = world
+        self._history = History(world.state, self.until_ns, world.cluster.states)
+        self.frames = RunFrames(world, self._history)
+
+    # -- numbers -----------------------------------------------------------------------
+
+    def summary(self) -> pd.DataFrame:
+        """One row a metric: metric, value, unit. Means are over the run's time, each value by how long it lasted."""
+        from k8slab.analysis.run_frames import summary_frame
+
+        return summary_frame(self.metrics)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """metric -> (value, unit): what `summary` shows and `counterfactual` compares."""
+        return {**self._pod_metrics(), **self._wait_metrics(), **self._cluster_metrics(), **self._told_metrics()}
+
+    def _pod_metrics(self) -> Metrics:
+        history = self._history
+        came = history.arrived_ns < NEVER
+        return {
+            "pods_arrived": (int(came.sum()), "count"),
+            "pods_placed": (int((history.bound_ns < NEVER).sum()), "count"),
+            "pods_ended": (int((history.ended_ns < NEVER).sum()), "count"),
+            "pods_never_placed": (int((came & (history.bound_ns == NEVER)).sum()), "count"),
+            "restarts": (int(history.restarts.sum()), "count"),
+            "evictions": (int(history.evictions.sum()), "count"),
+            "attempts": (self._world.scheduler.attempts, "count"),
+        }
+
+    def _wait_metrics(self) -> Metrics:
+        history = self._history
+        waited = history.pending_ns[history.arrived_ns < NEVER] / SECOND_NS
+        at = {"mean": waited.mean() if len(waited) else np.nan}
+        at |= {f"p{q}": np.percentile(waited, q) if len(waited) else np.nan for q in (50, 95, 99)}
+        at["max"] = waited.max() if len(waited) else np.nan
+        return {f"pending_{name}": (float(value), "s") for name, value in at.items()}
+
+    def _cluster_metrics(self) -> Metrics:
+        history, state = self._history, self._world.state
+        whole = np.array([0, max(self.until_ns, 1)])
+        metrics: Metrics = {
+            "running_mean": (float(history.running.means(whole)[0]), "pods"),
+            "waiting_mean": (float(history.pending.means(whole)[0]), "pods"),
+            "nodes_ready_mean": (float(history.ready_nodes.means(whole)[0]), "nodes"),
+        }
+        shares = self.frames.utilization.mean(numeric_only=True)
+        for name in shares.index:
+            if name.endswith("_percent"):
+                metrics[f"{name.removesuffix('_percent')}_mean"] = (float(shares[name]), "percent")
+        assert PODS in state.schema.names
+        return metrics
+
+    def _told_metrics(self) -> Metrics:
+        return {f"{table}_told": (self._world.sink.count(table), "count") for table in TABLES}
+
+    # -- another policy on the same time -------------------------------------------------
+
+    def counterfactual(self, policy: Any = None, **changes: Any) -> Counterfactual:
+        """The same arrivals, lifetimes and faults under another policy (or other autoscalers, ...), and what differs.
+
+        changes : arguments of Simulation to replace, beside the policy
+        """
+        other = self.simulation.replaced(policy=policy, **changes).run(until=self.until_ns / SECOND_NS)
+        return Counterfactual(self, other)
+
+    # -- for people ------------------------------------------------------------------------
+
+    @property
+    def plot(self) -> RunPlots:
+        """The pictures: `run.plot.timeline()` and the others."""
+        from k8slab.analysis.run_plots import RunPlots
+
+        return RunPlots(self)
+
+    def answer(self) -> str:
+        """The run in two sentences."""
+        value = {name: number for name, (number, _) in self.metrics.items()}
+        cut = " before it was interrupted" if self.interrupted else ""
+        waited = f"one in a hundred waited {shown(value['pending_p99'], 's')} or longer for a node"
+        if not value["pending_max"] > 0:
+            waited = "each found a node in the instant it came"
+        never = f"; {value['pods_never_placed']:,.0f} never found one" if value["pods_never_placed"] else ""
+        return (
+            f"In {format_duration(self.until_ns)}{cut} {value['pods_arrived']:,.0f} pods came, "
+            f"{value['running_mean']:,.0f} at a time on the mean; {waited}{never}. They requested "
+            f"{value['cpu_requested_mean']:.1f} % of the cores of ready nodes and used {value['cpu_used_mean']:.1f} %."
+        )
+
+    def to_html(self, path: str | Path, *, against: Counterfactual | None = None) -> Path:
+        """Write the report: one HTML file that needs no other. OutputError if it can't be written.
+
+        against : what another policy made of the same time, shown beside
+        """
+        from k8slab.analysis.simulation_report import render
+        from k8slab.experiments.comparison import write_text
+
+        return write_text(Path(path), render(self, against))
+
+    def manifest(self) -> dict[str, Any]:
+        """What this was made from: versions, inputs, seed; with them the same bytes come again."""
+        return {**self.simulation.manifest(), "until_ns": self.until_ns, "interrupted": self.interrupted}
+
+    def save(self, folder: str | Path, *, suffix: str = ".csv") -> dict[str, Path]:
+        """Writes every frame as NAME.csv, .csv.gz or .parquet, summary too, and manifest.json; gives the files by name.
+
+        The same run gives the same bytes. Raises InputError for another suffix, OutputError
+        where the folder can't be written.
+        """
+        import json
+
+        writers = {".csv": _csv, ".csv.gz": _csv_gz, ".parquet": _parquet}
+        if suffix not in writers:
+            raise InputError(f"suffix={suffix!r}; wanted one of {', '.join(writers)}")
+        target = Path(folder)
+        files: dict[str, Path] = {}
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for name, frame in (*self.frames.items(), ("summary", self.summary())):
+                files[name] = target / f"{name}{suffix}"
+                writers[suffix](frame, files[name])
+            files["manifest"] = target / "manifest.json"
+            files["manifest"].write_text(json.dumps(self.manifest(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"cannot write the run to {str(target)!r}: {error.strerror or error}") from error
+        return files
+
+    def __repr__(self) -> str:
+        metrics = self.metrics
+        cut = ", interrupted" if self.interrupted else ""
+        return (
+            f"<Run {self.simulation.policy.name}: {format_duration(self.until_ns)} of {self._world.state.node_count:,} "
+            f"nodes, {int(metrics['pods_arrived'][0]):,} pods arrived{cut}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td style='text-align:left'>{escape(name.replace('_', ' '))}</td><td>{shown(value, unit)}</td></tr>"
+            for name, (value, unit) in self.metrics.items()
+            if not name.endswith("_told") or value
+        )
+        cut = "; it was interrupted" if self.interrupted else ""
+        return (
+            f"<p><b>{escape(self.simulation.policy.name)}</b>: {format_duration(self.until_ns)} of "
+            f"{self._world.state.node_count:,} nodes in {self.seconds:,.1f} s (seed {self.simulation.seed}){cut}</p>"
+            f"<table>{rows}</table>"
+        )
+
+
+class Counterfactual:
+    """Two runs of the same time that differ in one thing, metric by metric and pod by pod.
+
+    base, other : the Runs
+    """
+
+    def __init__(self, base: Run, other: Run) -> None:
+        self.base = base
+        self.other = other
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a metric: metric, base, other, difference (other - base), unit."""
+        import pandas as pd
+
+        names = [name for name in self.base.metrics if name in self.other.metrics]
+        base = np.array([self.base.metrics[name][0] for name in names], dtype=np.float64)
+        other = np.array([self.other.metrics[name][0] for name in names], dtype=np.float64)
+        units = [self.base.metrics[name][1] for name in names]
+        return pd.DataFrame(
+            {
+                "metric": np.array(names, dtype=object), "base": base, "other": other, "difference": other - base,
+                "unit": np.array(units, dtype=object),
+            }
+        )  # fmt: skip
+
+    def save(self, path: str | Path) -> Path:
+        """Writes `frame` as CSV. OutputError if it can't be written."""
+        from k8slab.experiments.comparison import write_text
+
+        return write_text(Path(path), self.frame.to_csv(index=False, lineterminator="\n"))
+
+    def pods(self) -> pd.DataFrame:
+        """One row a pod that came in both, by name: its wait, restarts and node in each, and the differences."""
+        columns = ["pod", "node", "pending_s", "restarts", "evictions"]
+        both = self.base.frames.pods[columns].merge(
+            self.other.frames.pods[columns], on="pod", suffixes=("_base", "_other"), validate="one_to_one"
+        )
+        for name in ("pending_s", "restarts", "evictions"):
+            both[f"{name}_difference"] = both[f"{name}_other"] - both[f"{name}_base"]
+        return both
+
+    def __repr__(self) -> str:
+        return f"<Counterfactual: {self.base!r} against {self.other!r}>"
+
+    def _repr_html_(self) -> str:
+        return str(self.frame.to_html(index=False, float_format=lambda value: f"{value:,.3f}"))
+
+
+def shown(value: float, unit: str) -> str:
+    """A metric for people."""
+    if unit == "s":
+        return format_duration(round(value * SECOND_NS)) if np.isfinite(value) else "-"
+    text = f"{value:,.0f}" if unit == "count" else f"{value:,.1f}"
+    return f"{text} %" if unit == "percent" else text
+
+
+def _csv(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, index=False, lineterminator="\n")
+
+
+def _csv_gz(frame: pd.DataFrame, path: Path) -> None:
+    # gzip would write the time of day into the file.
+    frame.to_csv(path, index=False, lineterminator="\n", compression={"method": "gzip", "mtime": 0})
+
+
+def _parquet(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_parquet(path, index=False)

@@ -1,0 +1,37 @@
+"""Pods come when their time is there: their rows are given at the start, and a cursor runs over their instants."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from k8slab.application.calendar import Rank
+from k8slab.domain.columns import Ints
+from k8slab.domain.ports import ClusterStatePort
+
+
+class Arrivals:
+    """Lets pods that have rows already arrive, each at its instant.
+
+    at_ns    : int64[n], sorted
+    pod_rows : int64[n]
+    """
+
+    name = "arrivals"
+    rank: int = Rank.ARRIVALS
+
+    def __init__(self, state: ClusterStatePort, at_ns: Ints, pod_rows: Ints) -> None:
+        assert (np.diff(at_ns) >= 0).all(), "arrivals aren't sorted"
+        self._state = state
+        self._at = at_ns
+        self._rows = pod_rows
+        self._next = 0
+        self._next_ns = int(at_ns[0]) if len(at_ns) else None
+
+    def next_ns(self, now_ns: int) -> int | None:
+        return self._next_ns
+
+    def run_once(self, now_ns: int) -> None:
+        first, last = self._next, int(np.searchsorted(self._at, now_ns, side="right"))
+        self._state.arrive(self._rows[first:last])
+        self._next = last
+        self._next_ns = int(self._at[last]) if last < len(self._at) else None

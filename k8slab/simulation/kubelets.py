@@ -1,0 +1,115 @@
+"""The kubelets of a simulated cluster: they end each pod when its time to run is over."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from k8slab.application.calendar import Rank
+from k8slab.domain.columns import NEVER, Ints
+from k8slab.domain.models import POD_PHASES, PodPhase
+from k8slab.domain.ports import ClusterStatePort
+from k8slab.state.tables import Column
+
+_SUCCEEDED: Final = POD_PHASES.index(PodPhase.SUCCEEDED)
+
+
+class Kubelets:
+    """A pod runs from its binding, or its last restart, for its lifetime; then it has succeeded.
+
+    On a node that is down nothing ends: its pods are lost, though nobody was told. Timers
+    are a column, ends_ns; the heap may hold old ones, which count no longer.
+    """
+
+    name = "kubelets"
+    rank: int = Rank.PODS
+
+    def __init__(self, state: ClusterStatePort) -> None:
+        self._state = state
+        self._lifetime = Column(np.int64, fill=NEVER)
+        self._ends = Column(np.int64, fill=NEVER)
+        self._heap: list[tuple[int, int]] = []
+        self._down: set[int] = set()
+        self._seen = state.version
+
+    # -- what others say ------------------------------------------------------------
+
+    def set_lifetime(self, pod_rows: Ints, lifetime_ns: Ints) -> None:
+        """How long these pods run each time they are started; NEVER, as for all others, for on and on."""
+        self._grow()
+        self._lifetime.view[pod_rows] = lifetime_ns
+
+    def halt(self, node_rows: Ints, now_ns: int) -> None:
+        """These nodes are down: what runs there stops, and doesn't end."""
+        self._catch_up()
+        self._down.update(np.asarray(node_rows).tolist())
+        self._ends.view[self._pods_on(node_rows)] = NEVER
+
+    def resume(self, node_rows: Ints, now_ns: int) -> None:
+        """These nodes are up again: the containers of the pods that still are theirs start anew."""
+        self._down.difference_update(np.asarray(node_rows).tolist())
+        pods = self._pods_on(node_rows)
+        if len(pods):
+            self._state.restart(pods, now_ns)
+
+    def stop(self, pod_rows: Ints, now_ns: int) -> None:
+        """These pods' containers ended before their time: they run for their lifetime anew when they are restarted."""
+        self._catch_up()
+        self._ends.view[pod_rows] = NEVER
+
+    def down(self, node_rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """bool[n]: which of these nodes are down."""
+        return np.isin(node_rows, list(self._down))
+
+    # -- the loop -----------------------------------------------------------------------
+
+    def next_ns(self, now_ns: int) -> int | None:
+        if self._state.version != self._seen:
+            return now_ns
+        heap = self._heap
+        return heap[0][0] if heap else None
+
+    def run_once(self, now_ns: int) -> None:
+        self._catch_up()
+        heap, ends, over = self._heap, self._ends.view, []
+        while heap and heap[0][0] <= now_ns:
+            at_ns, pod = heapq.heappop(heap)
+            if ends[pod] == at_ns:
+                ends[pod] = NEVER
+                over.append(pod)
+        if over:
+            self._state.finish(np.array(sorted(over), dtype=np.int64), _SUCCEEDED)
+            self._seen = self._state.version
+
+    def _catch_up(self) -> None:
+        for change in self._state.changes(self._seen):
+            if change.verb == "BOUND":
+                self._start(change.pod_rows, change.time_ns)
+            elif change.verb == "RESTARTED":
+                self._start(change.pod_rows, change.value)
+            elif change.verb in ("UNBOUND", "FINISHED", "POD_REMOVED"):
+                self._grow()
+                self._ends.view[change.pod_rows] = NEVER
+        self._seen = self._state.version
+
+    def _start(self, pod_rows: Ints, at_ns: int) -> None:
+        self._grow()
+        lifetime = self._lifetime.view[pod_rows]
+        counted = lifetime != NEVER
+        if self._down:
+            counted = counted & ~self.down(self._state.pod_node[pod_rows])
+        for pod, end in zip(pod_rows[counted].tolist(), (at_ns + lifetime[counted]).tolist(), strict=True):
+            self._ends.view[pod] = end
+            heapq.heappush(self._heap, (end, pod))
+
+    def _grow(self) -> None:
+        missing = self._state.pod_count - len(self._ends.view)
+        if missing > 0:
+            self._ends.extend(missing)
+            self._lifetime.extend(missing)
+
+    def _pods_on(self, node_rows: Ints) -> Ints:
+        return np.flatnonzero(np.isin(self._state.pod_node, node_rows))
