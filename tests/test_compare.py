@@ -22,6 +22,7 @@ from k8slab.experiments import manifest as manifests
 from k8slab.experiments import progress
 from k8slab.experiments.compare import compare, rerun
 from k8slab.experiments.comparison import Comparison, arrival_order
+from k8slab.kernels import _compiling
 from k8slab.policies import Policy, plugins
 from k8slab.policies.preemption import DefaultPreemption
 
@@ -571,6 +572,30 @@ def test_a_bar_in_a_terminal_on_stderr(capsys: pytest.CaptureFixture[str], monke
     assert out == ""
     assert "compiling kernels" in err
     assert "comparing" in err
+
+
+def test_a_bar_says_that_kernels_are_compiled_while_it_is_open(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setattr(progress, "_NotebookLine", Spoken)
+    with progress.progress_bar("comparing", 3):
+        _compiling.tell()
+        _compiling.tell()
+    assert capsys.readouterr().out == "compiling kernels for the first time (half a minute to a minute, once)\n"
+    _compiling.tell()
+    assert capsys.readouterr().out == ""
+
+
+class Spoken:
+    """A bar of which only what it says is seen."""
+
+    def __init__(self, *_):
+        pass
+
+    def say(self, message):
+        print(message)
+
+    def close(self):
+        pass
 
 
 def test_a_line_in_a_notebook(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,8 +162,6 @@ class _Plan:
     def execute(self, workers: int, bar: ProgressBar) -> Iterator[tuple[tuple[int, int], Run]]:
         """Runs as they finish. Kernels release the GIL, so threads use every core and share the inputs."""
         stop = threading.Event()
-        if not _compiled_before():
-            bar.say("compiling kernels for the first time (half a minute to a minute, once)")
         pool = ThreadPoolExecutor(workers, thread_name_prefix=THREADS)
         try:
             keys: dict[Future[Run | None], tuple[int, int]] = {
@@ -209,14 +207,6 @@ class _Plan:
             return measure(placement, self.metrics)
         except _Stopped:
             return None
-
-
-def _compiled_before() -> bool:
-    """Whether numba's cache on disk has the engine, as far as file names tell."""
-    from k8slab.kernels.tree import place_by_tree
-
-    stats: Any = getattr(place_by_tree, "stats", None)
-    return stats is None or any(Path(stats.cache_path).glob("tree.place_by_tree-*.nbi"))
 
 
 class _Stopped(Exception):

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
+from k8slab.kernels import _compiling
+
 # Work that ends sooner shows nothing: a bar that flashes by only disturbs.
 PATIENCE_S: Final = 2.0
 REDRAW_S: Final = 0.25
@@ -23,7 +25,7 @@ class _Drawing(Protocol):
 class ProgressBar:
     """Counts steps; shows them with the time left once the work has lasted two seconds.
 
-    One thread calls it. In a terminal it draws on stderr, so that stdout is for results alone.
+    One thread calls it, but for `say_compiling`. In a terminal it draws on stderr, so that stdout is for results alone.
     """
 
     def __init__(self, label: str, total: int, *, silent: bool = False) -> None:
@@ -57,6 +59,10 @@ class ProgressBar:
             self._open()
             assert self._drawing is not None
             self._drawing.say(message)
+
+    def say_compiling(self) -> None:
+        """Kernels have to be compiled first, which nothing else would explain."""
+        self.say("compiling kernels for the first time (half a minute to a minute, once)")
 
     def close(self) -> None:
         """Leave the bar as it stands."""
@@ -141,9 +147,11 @@ class _Text(str):
 def progress_bar(label: str, total: int, *, show: bool = True) -> Iterator[ProgressBar]:
     """A bar for a `with` block; a silent one where nobody looks: no terminal and no notebook, or show=False."""
     bar = ProgressBar(label, total, silent=not (show and (sys.stderr.isatty() or in_notebook())))
+    _compiling.listen(bar.say_compiling)
     try:
         yield bar
     finally:
+        _compiling.forget(bar.say_compiling)
         bar.close()
 
 

@@ -12,6 +12,12 @@ def listen(listener: Callable[[], None]) -> None:
     _listeners.append(listener)
 
 
+def forget(listener: Callable[[], None]) -> None:
+    """Don't call this any more."""
+    if listener in _listeners:
+        _listeners.remove(listener)
+
+
 def tell() -> None:
     """A kernel has to be compiled."""
     while _listeners:
