@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k8slab import DefaultPreemption, Policy, policies
+from k8slab import Cluster, DefaultPreemption, Policy, Workload, policies
 from k8slab.domain.columns import NodeColumns, PodColumns
 from k8slab.experiments.placement import columns
 from k8slab.policies import Decisions, preempting
 from k8slab.policies.run import Run
-from tests.kube.scenario import expectation
+from tests.kube.objects import Cluster as TwinCluster
+from tests.kube.objects import Pod
+from tests.kube.scenario import expectation, placed_in_turn
 from tests.scenarios import (
     BUDGET,
     HOSTNAME,
@@ -116,6 +118,30 @@ def test_the_kernel_decides_as_the_twin(scenario):
         *columns(cluster_of(scenario), workload_of(scenario)), path="scan", ties="lowest"
     )
     assert_as_told(scenario, expected["preemption"], decisions)
+
+
+@settings(max_examples=10)
+@given(crowds(most_pending=8), RULES)
+def test_pod_after_pod_is_decided_as_by_the_twin(scenario, rule):
+    waiting = [Pod(item) for item in scenario["pending"]["items"]]
+    told = placed_in_turn(TwinCluster(scenario), waiting, (rule.candidate_percent, rule.candidates))
+    cluster, workload = cluster_of(scenario), workload_of(scenario)
+    policy = replace(policy_of(scenario), post_filter=rule)
+    decisions = policy.place(*columns(cluster, workload), path="scan", ties="lowest")
+    assert in_turn(decisions, cluster, workload) == told
+
+
+def in_turn(decisions: Decisions, cluster: Cluster, workload: Workload) -> list[tuple[str, list[str]]]:
+    """As the twin tells it: where each pod went when it came, and who had to go for it."""
+    where = decisions.node_rows.tolist()
+    victims: list[list[str]] = [[] for _ in where]
+    for eviction in decisions.evictions:
+        running = cluster.bound if eviction.bound else workload
+        assert running is not None
+        victims[eviction.by].append(running.names[eviction.row])
+        if not eviction.bound:
+            where[eviction.row] = eviction.node_row
+    return [("" if row < 0 else cluster.names[row], gone) for row, gone in zip(where, victims, strict=True)]
 
 
 def assert_as_told(scenario: Object, expected: Object, decisions: Decisions) -> None:

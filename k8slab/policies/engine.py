@@ -19,7 +19,7 @@ from k8slab.policies import plugins
 from k8slab.policies.by_devices import place_by_devices
 from k8slab.policies.compiled import KERNEL_OF, NORMALIZED, Problem, active_scores, is_idle, is_static
 from k8slab.policies.policy import Decisions, Path, Policy, Ties
-from k8slab.policies.preempting import may_preempt
+from k8slab.policies.preempting import may_preempt, most_dry_runs
 from k8slab.policies.run import Run, place_stepwise
 from k8slab.policies.scan import place_by_scan
 from k8slab.policies.snapshot import Snapshot
@@ -29,6 +29,7 @@ from k8slab.policies.user import UserScore
 # Up to here numpy answers sooner than numba has loaded.
 SMALL_PODS: Final = 512
 SMALL_PAIRS: Final = 250_000
+SMALL_DRY_RUNS: Final = 1_000
 
 _OF_OTHER_PODS: Final = (plugins.NodePorts, plugins.PodTopologySpread, plugins.InterPodAffinity)
 _SCANNED: Final = (*NORMALIZED, plugins.ImageLocality)
@@ -49,7 +50,7 @@ def place(
     report = progress or (lambda done: None)
     run = Run(policy, policy.snapshot(nodes, pods), seed, ties)
     small = len(pods) <= SMALL_PODS and len(pods) * len(nodes) <= SMALL_PAIRS
-    if path == "stepwise" or (path is None and small):
+    if path == "stepwise" or (path is None and small and most_dry_runs(run) <= SMALL_DRY_RUNS):
         return place_stepwise(run, report)
     by_devices = place_by_devices(run, report) if path != "tree" else None
     if by_devices is not None:

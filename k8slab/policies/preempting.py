@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from k8slab.domain.api_objects import DisruptionBudget
-from k8slab.domain.columns import Ints, PodColumns
+from k8slab.domain.columns import Ints, PlacedPods, PodColumns
 from k8slab.domain.pod_spec import PLAIN
 from k8slab.domain.resources import PODS
 from k8slab.domain.selectors import selector_mask
@@ -45,6 +45,14 @@ def may_preempt(run: Run) -> Mask:
     return np.asarray((pods.priority > run.lowest_priority) & willing[pods.specs.codes])
 
 
+def most_dry_runs(run: Run) -> int:
+    """How many nodes may have to be tried without some of their pods, if no pod fits anywhere."""
+    rule, nodes = run.policy.post_filter, len(run.snapshot.nodes)
+    if rule is None:
+        return 0
+    return int(may_preempt(run).sum()) * min(nodes, max(nodes * rule.candidate_percent // 100, rule.candidates))
+
+
 @dataclass(frozen=True)
 class Change:
     """What a preemption changed on a node. pod : who came; victims : who went, in their order"""
@@ -70,8 +78,10 @@ class Preemptions:
         self._pod_class = problem.pod_class
         self._alone = alone
         self._before = len(run.snapshot.placed.pods)
-        self._nodes, self._guests = _nodes(run), _guests(run)
-        preemption.settle(run.snapshot.placed.node_rows, self._nodes, self._guests)
+        self._bound_row = _by_importance(run.snapshot.placed)
+        self._bound_guest = np.argsort(self._bound_row)
+        self._nodes, self._guests = _nodes(run), _guests(run, self._bound_row)
+        preemption.settle(run.snapshot.placed.node_rows[self._bound_row], self._nodes, self._guests)
         self._work = _work(run, len(self._guests.rows))
         self._searches = _Searches(run, problem)
         self._seen = 0  # the pods before are in the columns here
@@ -92,16 +102,19 @@ class Preemptions:
         """Let the kernel decide, and note who had to go."""
         from k8slab.kernels import preemption
 
-        run, before = self._run, self._before
+        run = self._run
         node, victims = preemption.preempt(
-            pod, self._seen, before, run.chosen, self._pods.requests[pod], int(self._pods.priority[pod]),
+            pod, self._seen, self._before, run.chosen, self._pods.requests[pod], int(self._pods.priority[pod]),
             *self._searches.terms(pod), self._nodes, self._guests, self._work,
         )  # fmt: skip
         if node < 0:
             return False
-        gone = self._work.victims[:victims].tolist()
-        run.note(pod, node, [Eviction(g if g < before else g - before, g < before, node, pod) for g in gone])
+        run.note(pod, node, [self._eviction(guest, node, pod) for guest in self._work.victims[:victims].tolist()])
         return True
+
+    def _eviction(self, guest: int, node: int, by: int) -> Eviction:
+        bound = guest < self._before
+        return Eviction(int(self._bound_row[guest]) if bound else guest - self._before, bound, node, by)
 
     def _ask_run(self, pod: int) -> bool:
         """Let numpy decide, and take in what it did."""
@@ -115,7 +128,7 @@ class Preemptions:
             return False
         victims = run.evictions[already:]
         for place, victim in enumerate(victims):
-            self._work.victims[place] = victim.row + (0 if victim.bound else before)
+            self._work.victims[place] = self._bound_guest[victim.row] if victim.bound else before + victim.row
         node = int(run.chosen[pod])
         preemption.replace_victims(before + pod, node, len(victims), self._nodes, self._guests, self._work)
         return True
@@ -176,9 +189,7 @@ class _Searches:
         potential, version, costs = arrays
         allowed = allowed_nodes(self._run.policy, self._run.snapshot, pod)
         allocatable = self._run.snapshot.nodes.allocatable
-        count = potential_nodes(
-            self._pods.requests[pod], self._checked, self._counted, allowed, allocatable, potential
-        )
+        count = potential_nodes(self._pods.requests[pod], self._checked, self._counted, allowed, allocatable, potential)
         version[:] = -1
         return Known(count, potential, version, costs)
 
@@ -200,18 +211,26 @@ def _nodes(run: Run) -> Nodes:
     )
 
 
-def _guests(run: Run) -> Guests:
-    """The pods that ran before, then those to schedule."""
+def _by_importance(placed: PlacedPods) -> Ints:
+    """int64[B]: bound pods by node, those of each from the most important on: a search then reads memory in line."""
+    pods = placed.pods
+    keys = (np.arange(len(pods)), pods.started_ns, -pods.priority.astype(np.int64), placed.node_rows)
+    return np.lexsort(keys)
+
+
+def _guests(run: Run, bound: Ints) -> Guests:
+    """The pods that ran before, in this order, then those to schedule."""
     from k8slab.kernels.preemption import HELD, NEXT, PRIORITY, STARTED, Guests
 
-    crowds = (run.snapshot.bound, run.snapshot.incoming)
-    parts = [crowd.pods for crowd in crowds]
-    rows = np.empty((sum(map(len, parts)), HELD + len(run.snapshot.nodes.schema)), dtype=np.int64)
+    crowds = ((run.snapshot.bound, bound), (run.snapshot.incoming, np.arange(len(run.snapshot.pods))))
+    rows = np.empty((sum(len(which) for _, which in crowds), HELD + len(run.snapshot.nodes.schema)), dtype=np.int64)
     rows[:, NEXT] = -1
-    rows[:, PRIORITY] = np.concatenate([pods.priority for pods in parts])
-    rows[:, STARTED] = np.concatenate([pods.started_ns for pods in parts])
-    rows[:, HELD:] = np.concatenate([crowd.amounts(np.arange(len(crowd.pods)))[0] for crowd in crowds])
-    return Guests(rows, *_protected(run.snapshot.nodes.objects.budgets, parts))
+    rows[:, PRIORITY] = np.concatenate([crowd.pods.priority[which] for crowd, which in crowds])
+    rows[:, STARTED] = np.concatenate([crowd.pods.started_ns[which] for crowd, which in crowds])
+    rows[:, HELD:] = np.concatenate([crowd.amounts(which)[0] for crowd, which in crowds])
+    charged = [np.concatenate([_protects(budget, crowd.pods)[which] for crowd, which in crowds])
+               for budget in run.snapshot.nodes.objects.budgets]  # fmt: skip
+    return Guests(rows, *_protected(charged, len(rows)))
 
 
 def _work(run: Run, guests: int) -> Work:
@@ -232,13 +251,11 @@ def _work(run: Run, guests: int) -> Work:
     )
 
 
-def _protected(budgets: tuple[DisruptionBudget, ...], parts: list[PodColumns]) -> tuple[Codes32, Codes32]:
-    """int32[G + 1] where each guest's budgets begin, and int32[.] the budgets."""
-    charged = [np.concatenate([_protects(budget, pods) for pods in parts]) for budget in budgets]
-    count = sum(map(len, parts))
-    guest, budget = np.nonzero(np.array(charged, dtype=np.bool_).reshape(-1, count).T)
-    start = np.zeros(count + 1, dtype=np.int32)
-    start[1:] = np.cumsum(np.bincount(guest, minlength=count))
+def _protected(charged: list[Mask], guests: int) -> tuple[Codes32, Codes32]:
+    """int32[G + 1] where each guest's budgets begin, and int32[.] the budgets. charged : bool[G] of each budget"""
+    guest, budget = np.nonzero(np.array(charged, dtype=np.bool_).reshape(-1, guests).T)
+    start = np.zeros(guests + 1, dtype=np.int32)
+    start[1:] = np.cumsum(np.bincount(guest, minlength=guests))
     return start, budget.astype(np.int32)
 
 

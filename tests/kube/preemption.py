@@ -20,8 +20,18 @@ from tests.kube.objects import (
 NOW = "9999-12-31T23:59:59Z"  # a pod that hasn't started yet starts after all that have
 
 
-def preempt(cluster: Cluster, plugins: list[Plugin], pod: Pod, rejected: dict[str, Status]) -> dict[str, Any]:
-    """`rejected`: why each node was turned down; `plugins`: the filters as prepared for the pod."""
+def preempt(
+    cluster: Cluster,
+    plugins: list[Plugin],
+    pod: Pod,
+    rejected: dict[str, Status],
+    limit: tuple[int, int] = (100, 0),
+) -> dict[str, Any]:
+    """`rejected`: why each node was turned down; `plugins`: the filters as prepared for the pod.
+
+    `limit`: the search may stop at this percentage of the nodes, or this number if that is more. It starts
+    at the first node: where kube-scheduler starts at random, any node will do.
+    """
     nobody: dict[str, Any] = {"nominatedNode": "", "nominatedTies": [], "victims": [], "candidates": {}}
     result = {"ran": True, "code": UNSCHEDULABLE, **nobody}
     problem = not_eligible(cluster, pod, rejected)
@@ -30,7 +40,10 @@ def preempt(cluster: Cluster, plugins: list[Plugin], pod: Pod, rejected: dict[st
     potential = [node for node in cluster.nodes if rejected[node.name].code == UNSCHEDULABLE]
     found: dict[str, tuple[list[Pod], int]] = {}
     failed: dict[str, Status] = {}
+    enough = min(max(len(potential) * limit[0] // 100, limit[1]), len(potential))
     for node in potential:
+        if len(found) >= enough and any(violations == 0 for _, violations in found.values()):
+            break
         outcome = dry_run(cluster, plugins, pod, node)
         if isinstance(outcome, Status):
             failed[node.name] = outcome

@@ -84,13 +84,13 @@ def turned_down(cluster: Cluster, plugins: list[Plugin], pod: Pod) -> tuple[Expe
     return prefilter, rejected
 
 
-def preemption(cluster: Cluster, pod: Pod) -> Expectation:
+def preemption(cluster: Cluster, pod: Pod, limit: tuple[int, int] = (100, 0)) -> Expectation:
     """PostFilter: only when no node will do (§5)."""
     plugins = prepare(cluster, pod)
     _, rejected = turned_down(cluster, plugins, pod)
     if len(rejected) < len(cluster.nodes):
         return {"ran": False}
-    return preempt(cluster, plugins, pod, {name: status for name, (_, status) in rejected.items()})
+    return preempt(cluster, plugins, pod, {name: status for name, (_, status) in rejected.items()}, limit)
 
 
 def step(cluster: Cluster, pod: Pod) -> Expectation:
@@ -111,6 +111,23 @@ def step(cluster: Cluster, pod: Pod) -> Expectation:
         "best": result["best"],
         "chosen": chosen,
     }
+
+
+def placed_in_turn(cluster: Cluster, pods: list[Pod], limit: tuple[int, int]) -> list[tuple[str, list[str]]]:
+    """(node or "", who had to go) of each pod of a sequence, where victims leave at once."""
+    told = []
+    for pod in pods:
+        chosen, victims = step(cluster, pod).get("chosen", ""), []
+        if not chosen:
+            found = preemption(cluster, pod, limit)
+            chosen, victims = found["nominatedNode"], found["victims"]
+            for node in cluster.nodes:
+                if node.name == chosen:
+                    for other in [other for other in node.pods if other.key in victims]:
+                        node.remove(other)
+                    node.add(pod)
+        told.append((chosen, victims))
+    return told
 
 
 def differences(expected: Any, actual: Any, path: str = "") -> Iterator[str]:
