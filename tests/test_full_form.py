@@ -187,7 +187,8 @@ def nothing_asked() -> dict[str, Any]:
 )
 def test_why_there_is_no_tree_is_told(waiting: dict[str, Any], reason: str) -> None:
     inputs = inputs_of([node("n0"), pod("old", "n0")], waiting)
-    with pytest.raises(InputError, match=f"can't run by path 'tree': {reason}; path='scan' and path='stepwise' can"):
+    others = "path='groups', path='scan' and path='stepwise' can"
+    with pytest.raises(InputError, match=f"can't run by path 'tree': {reason}; {others}"):
         KUBE.place(*inputs, path="tree")
 
 

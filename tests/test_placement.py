@@ -203,7 +203,7 @@ def test_no_pods_at_all():
         ({"order": [0, 0, 2]}, InputError, "it lacks 1 of them, first row 1"),
         ({"order": [1, 2, 3]}, InputError, "it lacks 1 of them, first row 0"),
         ({"order": [0.0, 1.0, 2.0]}, InputError, "it is float64 of shape"),
-        ({"path": "trie"}, InputError, "path='trie' is none of 'tree', 'scan', 'stepwise'"),
+        ({"path": "trie"}, InputError, "path='trie' is none of 'tree', 'groups', 'scan', 'stepwise'"),
     ],
 )
 def test_what_can_not_be_run_is_told(options, error, message):

@@ -73,7 +73,7 @@ def by_every_path(policy, nodes, pods, **options) -> list[int]:
     rows = {path: placed(policy, nodes, pods, path, **options) for path in (PATHS[1:] if compares else PATHS)}
     assert all(found == rows["stepwise"] for found in rows.values())
     if compares:
-        with pytest.raises(InputError, match="score 'TaintToleration' compares nodes; path='scan' and"):
+        with pytest.raises(InputError, match="score 'TaintToleration' compares nodes; path='groups', path='scan' and"):
             placed(policy, nodes, pods, "tree", **options)
     return rows["stepwise"]
 

@@ -47,7 +47,7 @@ def schedule(
     seed     : draws among equal nodes where the tie rule is random; whole, from 0
     ties     : "lowest" or "random"; None leaves the policy's own rule
     order    : int[P], the workload's rows in the order they arrive; None for as they stand
-    path     : "tree", "scan" or "stepwise"; None for the fastest that can. All decide alike.
+    path     : "tree", "groups", "scan" or "stepwise"; None for the fastest that can. All decide alike.
     progress : True shows how far it is once it has lasted two seconds, in a terminal or notebook; None
                in a terminal alone, as a notebook would keep the line; or a function that is called
                now and then with how many pods were decided
@@ -128,7 +128,7 @@ class Placement:
     cluster, workload, policy, seed, ties : what was run
     order     : int64[P]  the workload's rows in the order they arrived; None for as they stand
     node_rows : int64[P]  by the workload's row; -1 where no node fitted
-    path      : "tree", "scan" or "stepwise": how it was computed, which changes no decision
+    path      : "tree", "groups", "scan" or "stepwise": how it was computed, which changes no decision
     seconds   : what the decisions took, by the wall
     evictions : pods that had to go for more important ones: rows of the workload, or of the cluster's
                 bound pods; `by` is the number at which the pod arrived that they made room for

@@ -1,7 +1,9 @@
-"""How pods are placed: which of three paths runs.
+"""How pods are placed: which of four paths runs.
 
     stepwise   numpy, plug-in by plug-in: any policy, no compilation, no rounding
     scan       one compiled loop over all nodes a pod: all that kube-scheduler does
+    groups     the same by groups of nodes that are alike for what compares nodes, and by the nodes
+               that stand apart: few classes of pods
     tree       one compiled step a pod, whatever the number of nodes: few classes of pods, and
                rules that look at one node at a time
 
@@ -18,10 +20,10 @@ from k8slab.errors import InputError
 from k8slab.policies import plugins
 from k8slab.policies.by_devices import place_by_devices
 from k8slab.policies.compiled import KERNEL_OF, NORMALIZED, Problem, active_scores, is_idle, is_static
+from k8slab.policies.groups import Groups
 from k8slab.policies.policy import Decisions, Path, Policy, Ties
 from k8slab.policies.preempting import may_preempt, most_dry_runs
 from k8slab.policies.run import Run, place_stepwise
-from k8slab.policies.scan import place_by_scan
 from k8slab.policies.snapshot import Snapshot
 from k8slab.policies.tree import place_by_tree, tree_is_faster
 from k8slab.policies.user import UserScore
@@ -52,7 +54,7 @@ def place(
     small = len(pods) <= SMALL_PODS and len(pods) * len(nodes) <= SMALL_PAIRS
     if path == "stepwise" or (path is None and small and most_dry_runs(run) <= SMALL_DRY_RUNS):
         return place_stepwise(run, report)
-    by_devices = place_by_devices(run, report) if path != "tree" else None
+    by_devices = place_by_devices(run, report) if path in (None, "scan") else None
     if by_devices is not None:
         return by_devices
     reason = _cannot_scan(policy, run.snapshot)
@@ -61,14 +63,21 @@ def place(
         reason = no_tree = reason or "its scores or amounts are beyond exact float64"
     else:
         no_tree = _cannot_use_tree(problem, run)
-    if (path == "tree" and no_tree) or (path == "scan" and reason):
-        others = "path='stepwise' can" if reason else "path='scan' and path='stepwise' can"
+    if (path == "tree" and no_tree) or (path in ("scan", "groups") and reason):
+        others = "path='stepwise' can" if reason else "path='groups', path='scan' and path='stepwise' can"
         raise InputError(f"policy {policy.name!r} can't run by path {path!r}: {no_tree}; {others}")
     if problem is None:
         return place_stepwise(run, report)
     if path == "tree" or (path is None and not no_tree and tree_is_faster(problem, ties)):
         return place_by_tree(problem, run, report)
-    return place_by_scan(problem, run, report)
+    groups = Groups(problem, run)
+    refusal = groups.refusal()
+    if path == "groups" and refusal:
+        others = "path='scan' and path='stepwise' can"
+        raise InputError(f"policy {policy.name!r} can't run by path 'groups': {refusal}; {others}")
+    if path == "groups" or (path is None and not refusal and groups.pays_off()):
+        return groups.place_by_groups(report)
+    return groups.place_all(report)
 
 
 def _cannot_scan(policy: Policy, snapshot: Snapshot) -> str:

@@ -33,7 +33,7 @@ from k8slab.policies.source_code import code_hash
 from k8slab.policies.user import UserFilter, UserScore, _check_weight
 
 Ties = Literal["lowest", "random"]
-Path = Literal["tree", "scan", "stepwise"]
+Path = Literal["tree", "groups", "scan", "stepwise"]
 TIES = ("lowest", "random")
 _WORD = 2**64
 
@@ -344,7 +344,7 @@ class Policy:
     ) -> Decisions:
         """Place the pods one after another, each as if it had come alone; changes no argument.
 
-        path     : "tree" and "scan" are compiled, "stepwise" is numpy; all decide alike.
+        path     : "tree", "groups" and "scan" are compiled, "stepwise" is numpy; all decide alike.
                    By default the fastest that can run this policy on these inputs.
         progress : called now and then with the number of pods done
 

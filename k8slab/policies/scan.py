@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -32,16 +32,7 @@ _NOBODY: Final = Neighbours()
 Row = tuple[int, ...]
 
 
-def place_by_scan(problem: Problem, run: Run, report: Callable[[int], None]) -> Decisions:
-    """Place all pods; for one that fits nowhere others may have to go."""
-    scan = _Scan(problem, run)
-    for start, stop in scan.stretches():
-        scan.enter(start, stop)
-        in_batches(start, stop, scan.place, report)
-    return run.decisions("scan")
-
-
-class _Scan:
+class Scan:
     """The kernel's arrays, kept in step with the run's snapshot."""
 
     def __init__(self, problem: Problem, run: Run) -> None:
@@ -59,7 +50,7 @@ class _Scan:
 
     # -- what nodes' descriptions say ----------------------------------------------
 
-    def stretches(self) -> Iterable[tuple[int, int]]:
+    def stretches(self) -> Sequence[tuple[int, int]]:
         """Pods (start, stop) whose tables fit in memory together."""
         most = max(1, SITE_BYTES // (25 * max(self._problem.nodes, 1)))
         pods = len(self._problem.pod_class)
@@ -71,7 +62,7 @@ class _Scan:
                 starts.append(pod)
                 there.clear()
             there.add(site)
-        return zip(starts, [*starts[1:], pods], strict=True)
+        return list(zip(starts, [*starts[1:], pods], strict=True))
 
     def enter(self, start: int, stop: int) -> None:
         """Ask filters and scores about the nodes for the pods of a stretch."""
@@ -83,13 +74,28 @@ class _Scan:
 
     # -- placing -------------------------------------------------------------------
 
+    def place_all(self, report: Callable[[int], None]) -> Decisions:
+        """Place all pods, each looking at every node; for one that fits nowhere others may have to go."""
+        for start, stop in self.stretches():
+            self.enter(start, stop)
+            in_batches(start, stop, self.place, report)
+        return self._run.decisions("scan")
+
     def place(self, part: tuple[int, int]) -> None:
         """Place the pods (start, stop)."""
-        from k8slab.kernels import scan as kernels
-
         start, stop = part
         while start < stop:
-            start = kernels.place_by_scan(
+            start = self._advance(start, stop)
+            if start < stop:
+                self._hand_over(start)
+                start += 1
+
+    def _advance(self, start: int, stop: int) -> int:
+        """Place pods up to `stop`, or to one that is to be handed over; gives where it ended."""
+        from k8slab.kernels import scan as kernels
+
+        return int(
+            kernels.place_by_scan(
                 (start, stop),
                 self._problem.pod_class,
                 self._problem.allocatable,
@@ -102,9 +108,7 @@ class _Scan:
                 self._stops,
                 self._run.chosen,
             )
-            if start < stop:
-                self._hand_over(start)
-                start += 1
+        )
 
     def _hand_over(self, pod: int) -> None:
         """Let others go for a pod, and count what that changed."""
@@ -115,11 +119,16 @@ class _Scan:
             return
         node = change.node_row
         self._load.requested[:, node] = self._preemptions.requested[node] // self._problem.units[:, 0]
-        if not (self._classes.adjusted or len(self._load.ports) or len(self._load.totals)):
-            return
-        for victim in change.victims:
-            self._count(self._snapshot.bound if victim.bound else self._snapshot.incoming, victim.row, node, -1)
-        self._count(self._snapshot.incoming, pod, node, 1)
+        slots: list[tuple[int, int]] = []
+        if self._classes.adjusted or len(self._load.ports) or len(self._load.totals):
+            for victim in change.victims:
+                crowd = self._snapshot.bound if victim.bound else self._snapshot.incoming
+                slots += self._count(crowd, victim.row, node, -1)
+            slots += self._count(self._snapshot.incoming, pod, node, 1)
+        self._changed(node, slots)
+
+    def _changed(self, node: int, slots: list[tuple[int, int]]) -> None:
+        """For those who keep more than counts: a node's amounts changed, and what counters hold in these slots."""
 
     def _is_alone(self, pod: int) -> bool:
         """Whether the pod's place hangs on amounts alone."""
@@ -136,9 +145,9 @@ class _Scan:
         away = self._relations.rows[start[AWAY, kin] : start[AWAY, kin + 1], 0]
         return not self._load.totals[away].any()
 
-    def _count(self, crowd: Crowd, row: int, node: int, by: int) -> None:
-        """Count a pod that came to a node, or went, beside what is requested."""
-        load = self._load
+    def _count(self, crowd: Crowd, row: int, node: int, by: int) -> list[tuple[int, int]]:
+        """Count a pod that came to a node, or went, beside what is requested; gives counters and slots."""
+        load, slots = self._load, []
         load.nonzero[:, node] += by * (crowd.nonzero(row) // self._problem.units[:, 0])
         load.ports[self._snapshot.port_rows(crowd.pods.spec(row)), node] = by > 0
         for number, gain in self._related.gains(int(crowd.kin[row])) if len(load.totals) else ():
@@ -147,6 +156,8 @@ class _Scan:
             if slot > 0:
                 load.amounts[first + slot] += by * gain
                 load.totals[number] += by * gain
+                slots.append((number, int(slot)))
+        return slots
 
     def _read_load(self) -> Load:
         from k8slab.kernels.scan import Load
