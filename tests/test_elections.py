@@ -55,6 +55,7 @@ def test_the_narrower_the_range_the_longer_it_takes():
     assert medians == sorted(medians, reverse=True)
     assert 400 < medians[0] < 3600
     assert after_crash((150, 150), trials=20, seed=2).quantile(0.5) > 8000
+    assert 8000 < after_crash((150, 150), trials=100, seed=2, jitter=0.4, horizon=1e6).quantile(0.5) < 1e5
 
 
 @pytest.mark.parametrize(

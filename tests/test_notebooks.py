@@ -31,8 +31,8 @@ def _printed(cells: list[Any]) -> str:
     return "".join(output.text for output in _outputs(cells) if output.output_type == "stream")
 
 
-def test_there_are_five_numbered_in_order() -> None:
-    assert [path.name[:3] for path in NOTEBOOKS] == ["01-", "02-", "03-", "04-", "05-"]
+def test_they_are_numbered_in_order() -> None:
+    assert [path.name[:3] for path in NOTEBOOKS] == ["01-", "02-", "03-", "04-", "05-", "06-", "07-"]
 
 
 @each_notebook

@@ -113,7 +113,7 @@ def timeline(
         lines.append(Line2D([], [], color=style.INK, marker="x", linestyle="", markersize=5, label="lost"))
     style.legend(ax, handles=[*roles, *lines])
     note = "Numbers are terms; dashed lines are what was done to the cluster." + (
-        "" if shown else f" {len(sent):,} messages are not drawn: look at a shorter time."
+        "" if shown or messages is False else f" {len(sent):,} messages are not drawn: look at a shorter time."
     )
     return style.finish(ax, "Who led when", "virtual time (ms)", "", note=note, grid="x")
 
@@ -263,7 +263,9 @@ def distribution_plot(
                     marker=style.MARKERS[position % len(style.MARKERS)], color=style.color(position),
                     markeredgecolor="white", markeredgewidth=0.5)
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = ax.get_xlim()
+    # Over more than two decades and a half, names at 2 and 5 would lie on one another.
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,)))
     ax.xaxis.set_minor_locator(NullLocator())
     style.thousands(ax.xaxis)
     ax.set(ylim=(-2.0, 102.0))

@@ -1,6 +1,7 @@
 """What PreVote and CheckQuorum buy under loss, broken links and drifting clocks: elections with and without them.
 
-The thesis describes both (§9.6, §6.2) and measures neither; nobody has published the ablation. Clusters
+The thesis describes both (§9.6, §6.2) and measures neither; nobody has published the ablation. The switches
+are etcd's: that members who hear a leader ignore candidates, and refuse pre-votes, comes with CheckQuorum. Clusters
 are played by the compiled model of elections, which a test holds against the object core under the
 same loss.
 """
