@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from k8slab.errors import InputError
-from k8slab.simulation.durations import duration_ns
 from k8slab.simulation.fault_times import FaultTargets, FaultTimes, Weibull, together
+from k8slab.units import duration_ns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Fault:
         ends = tuple(value) if isinstance(value, list | tuple) else (value, value)
         if len(ends) != 2:
             raise InputError(f"{self.where(key)}: {value!r}; wanted one length of time, or a least and a greatest")
-        low, high = (duration_ns(end, self.where(key)) for end in ends)
+        low, high = (duration_ns(end, self.where(key), least_ns=1) for end in ends)
         if low > high:
             raise InputError(f"{self.where(key)}: the least, {ends[0]!r}, is above the greatest, {ends[1]!r}")
         return low, high

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 
 from k8slab.domain.columns import Ints
 from k8slab.domain.pod_spec import ZONE
 from k8slab.errors import InputError, UnknownName
-from k8slab.simulation.durations import Duration, duration_ns
 from k8slab.simulation.fault_base import Fault, chance_of, factor_of, probability_of
 from k8slab.simulation.fault_times import (
     DOWN,
@@ -32,8 +31,10 @@ from k8slab.simulation.fault_times import (
     renewals,
     together,
 )
+from k8slab.units import duration_ns
 
-Range = Duration | tuple[Duration, Duration]
+Duration: TypeAlias = str | int | float
+Range: TypeAlias = Duration | Sequence[Duration]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +190,8 @@ class ListedFailures(Fault):
         if effect not in EFFECTS:
             raise UnknownName("effect", effect, EFFECTS, f"in {where}.")
         code = EFFECTS.index(effect)
-        at, duration = duration_ns(event["at"], f"{where}, at", least_ns=0), duration_ns(event["duration"], where)
+        at = duration_ns(event["at"], f"{where}, at")
+        duration = duration_ns(event["duration"], f"{where}, duration", least_ns=1)
         return at, duration, code, self._amount(event, code, where)
 
     @staticmethod
