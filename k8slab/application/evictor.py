@@ -67,7 +67,7 @@ class Evictor:
         daemons: Callable[[Ints], Mask] | None = None,
     ) -> None:
         if grace_ns < 0 or retry_ns <= 0:
-            raise InputError(f"grace_ns={grace_ns:,}, retry_ns={retry_ns:,}; wanted a grace of 0 or more, a retry above 0")
+            raise InputError(f"grace_ns={grace_ns:,}, retry_ns={retry_ns:,}; wanted 0 or more, and above 0")
         self._state = state
         self._sink = sink
         self._budgets = budgets if budgets is not None else DisruptionBudgets(state)

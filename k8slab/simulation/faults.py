@@ -247,7 +247,7 @@ class FlappingHeartbeats(Fault):
 
 @dataclass(frozen=True, kw_only=True)
 class SlowNodes(Fault):
-    """Nodes on which everything takes longer for a while: heartbeats, the answers to probes, work.
+    """Nodes that are slow for a while: with their heartbeats, and with answers to probes; the pods' work goes on.
 
     factor : how many times as long; a least and a greatest, or one number
     """
@@ -345,22 +345,45 @@ class OomKills(Fault):
     """Containers are killed when they use more memory than their limit.
 
     limit_factor : a pod's limit as a multiple of its request
-    every        : how often usage is compared with the limit
+    ramp         : how long after its start a container takes to use all that its pod will use; it
+                   grows evenly, so when it meets its limit is known when it starts
     """
 
     kind: ClassVar[str] = "oom"
     limit_factor: float = 1.0
-    every: Duration = "60s"
+    ramp: Duration = "10m"
 
     def check(self) -> None:
-        factor_of(self.limit_factor, self.where("limit_factor")), self.ns("every")
+        factor_of(self.limit_factor, self.where("limit_factor"))
+        self.ns("ramp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodHangs(Fault):
+    """Applications stop answering, though their container runs; what notices that is a probe.
+
+    mtbf, shape : of the time from a container's start until it hangs, Weibull
+    duration    : how long it hangs unless it is restarted
+    share       : of the pods that ever hang
+    """
+
+    kind: ClassVar[str] = "pod-hang"
+    mtbf: Duration
+    duration: Duration = "1h"
+    shape: float = 1.0
+    share: float = 1.0
+
+    def check(self) -> None:
+        self.weibull("mtbf", "shape")
+        self.ns("duration")
+        probability_of(self.share, self.where("share"))
 
 
 KINDS: Final[dict[str, type[Fault]]] = {
     fault.kind: fault
     for fault in (
         NodeFailures, GroupFailures, RackFailures, ZoneFailures, CorrelatedFailures, ListedFailures, FlappingHeartbeats,
-        SlowNodes, LostHeartbeats, LateHeartbeats, PodCrashes, OomKills,
+        SlowNodes, LostHeartbeats, LateHeartbeats, PodCrashes, PodHangs, OomKills,
     )
 }  # fmt: skip
 
