@@ -131,7 +131,7 @@ class OomTimes:
             now = start_ns == start
             used = self._usage.usage(pod_rows[now], start)[:, self._memory]
             limit = self._limit_factor * self._state.pod_request[pod_rows[now], self._memory]
-            share = limit / np.maximum(used, 1)
+            share = np.minimum(limit / np.maximum(used, 1), 1.0)
             killed = start + np.maximum(share * self._ramp_ns, 1).astype(np.int64)
             at[now] = np.where((used > limit) & (limit > 0), killed, NEVER)
         return at
