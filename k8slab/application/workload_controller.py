@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -117,6 +117,10 @@ class WorkloadController:
         if name not in self._numbers:
             raise UnknownName("workload", name, self._numbers)
         return self._numbers[name]
+
+    def set_ready_after(self, owner: int, startup_ns: int) -> None:
+        """Pods that the workload makes from now on are ready so long after their containers' start."""
+        self._specs[owner] = replace(self._specs[owner], startup_ns=startup_ns)
 
     def spec(self, owner: int) -> WorkloadSpec:
         """What a workload is."""

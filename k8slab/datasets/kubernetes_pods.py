@@ -251,6 +251,8 @@ def _tolerations(pod: ApiObject) -> Tolerations:
             t.choice("operator", ("Equal", "Exists"), "Equal"),
             t.text("value"),
             t.choice("effect", EFFECTS, ""),
+            # Negative is none at all.
+            None if t.get("tolerationSeconds") is None else max(0, t.whole("tolerationSeconds", -(2**63), 2**63 - 1)),
         )
         for t in pod.spec.items("tolerations")
         if t.get("operator") not in ("Lt", "Gt")  # alpha, compare numbers: nothing here is tolerated by them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from k8slab.domain.columns import Taints, Tolerations
@@ -9,6 +10,7 @@ from k8slab.domain.taints import EFFECTS, taint_of, taint_text, toleration_of, t
 
 TAINTS_WANTED: Final = f"key=value:Effect, joined by commas, where an Effect is {', '.join(EFFECTS)}"
 TOLERATIONS_WANTED: Final = "key=value:Effect, key:Effect (any value) or * (any key), joined by commas"
+_SECONDS: Final = r"(?<=:NoExecute)@[0-9]+$"
 
 
 def taints_text(taints: Taints) -> str:
@@ -36,12 +38,12 @@ def parse_tolerations(text: str) -> Tolerations:
     >>> tolerations_text(parse_tolerations("gpu,team=ml:NoSchedule,*:NoExecute"))
     'gpu,team=ml:NoSchedule,*:NoExecute'
     """
-    return tuple(toleration_of(item) for item in _items(text))
+    return tuple(toleration_of(item) for item in _items(text, timed=True))
 
 
-def _items(text: str) -> list[str]:
+def _items(text: str, *, timed: bool = False) -> list[str]:
     items = [item for item in map(str.strip, text.split(",")) if item]
-    for item in items:
+    for item in (re.sub(_SECONDS, "", item) for item in items) if timed else items:
         pair, _, effect = item.rpartition(":")
         # Unlike an entity's text, a cell may be a typing error: an odd effect isn't taken for a part of the key.
         if (":" in item and (effect not in EFFECTS or ":" in pair)) or item[0] in ":=":

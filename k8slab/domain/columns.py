@@ -179,12 +179,16 @@ class Taint:
 
 @dataclass(frozen=True)
 class Toleration:
-    """A pod's toleration. Empty key or effect stands for any; operator Exists ignores the value."""
+    """A pod's toleration. Empty key or effect stands for any; operator Exists ignores the value.
+
+    seconds : how long a NoExecute taint is tolerated once it is there; None is for ever
+    """
 
     key: str = ""
     operator: str = "Equal"
     value: str = ""
     effect: str = ""
+    seconds: int | None = None
 
     def tolerates(self, taint: Taint) -> bool:
         """Kubernetes' rule: effect, key and value match, where an empty one matches all."""

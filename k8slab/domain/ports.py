@@ -396,6 +396,16 @@ class ControllerPort(Protocol):
         """Do what is due. After it `next_ns(now_ns)` lies ahead, unless somebody acted since."""
 
 
+class HeartbeatPort(Protocol):
+    """What a failure detector holds of nodes, told when it changes: by arithmetic in a simulation, by reports live."""
+
+    def next_ns(self, now_ns: int) -> int | None:
+        """When it holds another opinion of some node next, if nothing comes before; None if it won't."""
+
+    def take(self, now_ns: int) -> tuple[Ints, npt.NDArray[np.bool_]]:
+        """int64[C] and bool[C]: the nodes of which its opinion changed up to now, in order, and whether it suspects."""
+
+
 class EventSinkPort(Protocol):
     """Where loops tell what they did, as rows of tidy tables."""
 

@@ -52,6 +52,7 @@ TABLES: Final[Mapping[str, Mapping[str, Kind]]] = {
         "condition": "text",
         "truth": "text",
         "since_ns": "int",
+        "reason": "text",
     },
     # The ground truth of faults: what was broken from when to when.
     "faults": {

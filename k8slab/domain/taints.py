@@ -26,14 +26,20 @@ def taint_of(text: str) -> Taint:
 def toleration_of(text: str) -> Toleration:
     """The toleration of "key=value:Effect"; without "=" any value, without ":" any effect; "*" is any key.
 
+    "key:NoExecute@30" tolerates for 30 seconds.
+
     >>> toleration_of("gpu").tolerates(taint_of("gpu=a100:NoExecute"))
     True
     >>> toleration_of("gpu=v100").tolerates(taint_of("gpu=a100"))
     False
+    >>> toleration_of("gpu:NoExecute@30").seconds
+    30
     """
-    pair, effect = _split_effect(text)
+    timed, _, seconds = text.rpartition("@")
+    lasting = int(seconds) if seconds.isascii() and seconds.isdigit() and _split_effect(timed)[1] else None
+    pair, effect = _split_effect(text if lasting is None else timed)
     key, equal, value = pair.partition("=")
-    return Toleration("" if key == "*" else key, "Equal" if equal else "Exists", value, effect)
+    return Toleration("" if key == "*" else key, "Equal" if equal else "Exists", value, effect, lasting)
 
 
 def taint_text(taint: Taint) -> str:
@@ -44,7 +50,8 @@ def taint_text(taint: Taint) -> str:
 def toleration_text(toleration: Toleration) -> str:
     """The text that `toleration_of` reads."""
     value = "" if toleration.operator == "Exists" else f"={toleration.value}"
-    return f"{toleration.key or '*'}{value}{':' + toleration.effect if toleration.effect else ''}"
+    effect = f":{toleration.effect}" if toleration.effect else ""
+    return f"{toleration.key or '*'}{value}{effect}{'' if toleration.seconds is None else f'@{toleration.seconds}'}"
 
 
 def _split_effect(text: str) -> tuple[str, str]:

@@ -18,6 +18,8 @@ from k8slab.units import duration_ns, format_duration
 if TYPE_CHECKING:
     from k8slab.datasets import Cluster
     from k8slab.experiments.simulation_run import Run
+    from k8slab.simulation.fault_base import Fault
+    from k8slab.simulation.health import Health
     from k8slab.simulation.workloads import Part
 
 Progress = bool | Callable[[int], None] | None
@@ -31,6 +33,7 @@ class Simulation:
                   duration_ns (on and on); or a PodStream, Deployment, Job or DaemonSet; or several of these
     autoscalers : of k8slab.simulation.autoscalers
     faults      : of k8slab.simulation.faults
+    health      : who watches and heals, see k8slab.simulation.health.Health; Kubernetes' own ways by default
     policy      : a name of policy_names(), or a Policy
     seed        : everything random is a function of it
 
@@ -48,7 +51,8 @@ class Simulation:
         workload: Part | Sequence[Part],
         *,
         autoscalers: Sequence[Any] = (),
-        faults: Sequence[Any] = (),
+        faults: Sequence[Fault] = (),
+        health: Health | None = None,
         policy: str | Policy = "kube-default",
         seed: int = 0,
     ) -> None:
@@ -62,6 +66,7 @@ class Simulation:
         self.parts = _parts_of(workload)
         self.autoscalers = tuple(autoscalers)
         self.faults = tuple(faults)
+        self.health = health
         self.policy = as_policy(policy)
         self.seed = Streams(seed).seed
 
@@ -99,7 +104,8 @@ class Simulation:
     def replaced(self, **changes: Any) -> Simulation:
         """The same with other arguments; None leaves one as it is."""
         arguments: dict[str, Any] = {
-            "autoscalers": self.autoscalers, "faults": self.faults, "policy": self.policy, "seed": self.seed,
+            "autoscalers": self.autoscalers, "faults": self.faults, "health": self.health, "policy": self.policy,
+            "seed": self.seed,
         }  # fmt: skip
         given = {name: value for name, value in changes.items() if value is not None}
         cluster, workload = given.pop("cluster", self.cluster), given.pop("workload", self.parts)
@@ -123,6 +129,7 @@ class Simulation:
             "parts": [told(part) for part in self.parts],
             "autoscalers": [repr(one) for one in self.autoscalers],
             "faults": [repr(one) for one in self.faults],
+            "health": repr(self.health),
             "policy": self.policy.arguments(),
             "seed": self.seed,
         }  # fmt: skip
@@ -130,7 +137,12 @@ class Simulation:
     def _world(self, until_ns: int) -> Any:
         from k8slab.simulation.engine import new_world
 
-        return new_world(self.cluster, self.parts, self.policy, self.seed, until_ns)
+        world = new_world(self.cluster, self.parts, self.policy, self.seed, until_ns)
+        if self.faults or self.health is not None:
+            from k8slab.simulation.health import build_health
+
+            build_health(world, self.faults, self.health)
+        return world
 
     def __repr__(self) -> str:
         parts = f"{len(self.parts)} part{'s' if len(self.parts) != 1 else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -33,6 +34,7 @@ class Kubelets:
         self._ends = Column(np.int64, fill=NEVER)
         self._heap: list[tuple[int, int]] = []
         self._down: set[int] = set()
+        self._watchers: list[Callable[[Ints, Ints, Ints], None]] = []
         self._seen = state.version
 
     # -- what others say ------------------------------------------------------------
@@ -41,6 +43,10 @@ class Kubelets:
         """How long these pods run each time they are started; NEVER, as for all others, for on and on."""
         self._grow()
         self._lifetime.view[pod_rows] = lifetime_ns
+
+    def on_start(self, watcher: Callable[[Ints, Ints, Ints], None]) -> None:
+        """Call this with the rows of pods whose containers start, when they do, and when they would end (or NEVER)."""
+        self._watchers.append(watcher)
 
     def halt(self, node_rows: Ints, now_ns: int) -> None:
         """These nodes are down: what runs there stops, and doesn't end."""
@@ -100,7 +106,13 @@ class Kubelets:
         lifetime = self._lifetime.view[pod_rows]
         counted = lifetime != NEVER
         if self._down:
-            counted = counted & ~self.down(self._state.pod_node[pod_rows])
+            up = ~self.down(self._state.pod_node[pod_rows])
+            pod_rows, lifetime, counted = pod_rows[up], lifetime[up], counted[up]
+        if self._watchers and at_ns < NEVER:
+            starts = np.full(len(pod_rows), at_ns)
+            ends = np.where(counted, at_ns + np.where(counted, lifetime, 0), NEVER)
+            for watcher in self._watchers:
+                watcher(pod_rows, starts, ends)
         for pod, end in zip(pod_rows[counted].tolist(), (at_ns + lifetime[counted]).tolist(), strict=True):
             self._ends.view[pod] = end
             heapq.heappush(self._heap, (end, pod))

@@ -5,6 +5,7 @@ After pkg/controller/nodelifecycle/scheduler/rate_limited_queue.go.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -36,6 +37,15 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+
+    def next_ns(self, now_ns: int) -> int | None:
+        """When there will be a token if none is taken before; None for never."""
+        if self.rate_per_s == 0:
+            return None
+        if self.rate_per_s == float("inf") or self._filled_ns is None or self._tokens >= 1:
+            return now_ns
+        return max(now_ns, self._filled_ns + math.ceil((1 - self._tokens) / self.rate_per_s * SECOND_NS))
 
 
 class EvictionQueue:
@@ -88,6 +98,11 @@ class EvictionQueue:
         if not self._limiter.take(now_ns):
             limiter.take(now_ns)
         self._limiter = limiter
+
+    def next_ns(self, now_ns: int) -> int | None:
+        """When the next name can be handed out, None if none waits or the rate is 0."""
+        token_ns = self._limiter.next_ns(now_ns) if self._due else None
+        return None if token_ns is None else max(token_ns, min(due for due, _ in self._due.values()))
 
     def hand_out(self, accept: Callable[[str], bool], now_ns: int, retry_after_ns: int = 0) -> list[str]:
         """Offer the names that are due, in order, while there are tokens; the names that were offered.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from k8slab.domain.columns import Taint, Toleration
+from k8slab.domain.columns import Taint, Toleration, Tolerations
 from k8slab.domain.instants import SECOND_NS
 from k8slab.domain.node_lifecycle.node_taints import NOT_READY, UNREACHABLE
 
@@ -37,6 +37,21 @@ def default_tolerations(*, daemon_set: bool = False) -> tuple[TimedToleration, T
     seconds = None if daemon_set else DEFAULT_TOLERATION_SECONDS
     kinds = [Toleration(key, "Exists", "", "NoExecute") for key in (NOT_READY, UNREACHABLE)]
     return TimedToleration(kinds[0], seconds), TimedToleration(kinds[1], seconds)
+
+
+def admitted_tolerations(tolerations: Tolerations, *, daemon_set: bool = False) -> list[TimedToleration]:
+    """A pod's tolerations as admission leaves them: its own, and the default ones of dead nodes where it has none.
+
+    >>> [timed.toleration_seconds for timed in admitted_tolerations((Toleration(NOT_READY, "Exists", seconds=5),))]
+    [5, 300]
+    """
+    own = [TimedToleration(toleration, toleration.seconds) for toleration in tolerations]
+    missing = [
+        default
+        for default in default_tolerations(daemon_set=daemon_set)
+        if not any(t.key in ("", default.toleration.key) and t.effect in ("", "NoExecute") for t in tolerations)
+    ]
+    return [*own, *missing]
 
 
 def min_toleration_seconds(seconds: Iterable[int | None]) -> int | None:

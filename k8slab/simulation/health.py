@@ -1,0 +1,299 @@
+"""How a simulated cluster is watched and healed, as data, and the loops that are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from k8slab.application.disruption_budgets import Budget, DisruptionBudgets
+from k8slab.application.evictor import Evictor
+from k8slab.application.node_health import NodeHealthMonitor
+from k8slab.application.node_lifecycle import NodeLifecycleController
+from k8slab.application.pod_prober import PodProber
+from k8slab.application.pod_restarts import PodRestarts
+from k8slab.domain.columns import NEVER, Ints
+from k8slab.domain.detectors import FailureDetector, LeaseMonitor
+from k8slab.domain.disruption import BudgetSpec, IntOrPercent
+from k8slab.domain.node_lifecycle.node_taints import UNSCHEDULABLE
+from k8slab.domain.node_lifecycle.zones import UNHEALTHY_ZONE_THRESHOLD, EvictionRates
+from k8slab.domain.pod_spec import Requirement
+from k8slab.domain.probe_times import Life, Probes, verdicts
+from k8slab.errors import InputError, UnknownName
+from k8slab.simulation.drains import Drain, Drains
+from k8slab.simulation.fault_base import Fault
+from k8slab.simulation.fault_times import SLOW, FaultTargets, FaultTimes, together
+from k8slab.simulation.faults import OomKills, PodCrashes, PodHangs
+from k8slab.simulation.heartbeats import Heartbeats
+from k8slab.simulation.node_faults import NodeFaults, truth_rows
+from k8slab.simulation.pod_faults import ContainerFaults, CrashTimes, OomTimes, seed_of
+from k8slab.simulation.simulated_heartbeats import SimulatedHeartbeats
+from k8slab.simulation.world import World
+from k8slab.units import duration_ns
+
+if TYPE_CHECKING:
+    from k8slab.simulation.faults import Duration
+
+_JOB_POLICY: Final = "Never"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisruptionBudget:
+    """A PodDisruptionBudget of a simulated workload, or of the pods with these labels.
+
+    min_available, max_unavailable : one of them, a number or a percentage such as "80%"
+    """
+
+    name: str
+    workload: str = ""
+    labels: Mapping[str, str] | None = None
+    namespace: str = "default"
+    min_available: IntOrPercent | None = None
+    max_unavailable: IntOrPercent | None = None
+    unhealthy_pod_eviction_policy: str | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.workload) == (self.labels is not None):
+            raise InputError(f"budget {self.name!r}: wanted either a workload's name or labels")
+        if self.min_available is None and self.max_unavailable is None:
+            raise InputError(f"budget {self.name!r}: wanted min_available or max_unavailable")
+        self.budget()
+
+    def budget(self) -> Budget:
+        """As the budgets' keeper wants it."""
+        try:
+            spec = BudgetSpec(self.min_available, self.max_unavailable, self.unhealthy_pod_eviction_policy)
+        except InputError as error:
+            raise InputError(f"budget {self.name!r}: {error}") from None
+        labels = sorted((self.labels or {}).items())
+        selector = tuple(Requirement(key, "In", (value,)) for key, value in labels)
+        return Budget(self.name, spec, self.namespace, selector if self.labels is not None else None, self.workload)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """Who watches the nodes and pods of a run, and what is done about what they see.
+
+    detector   : who suspects nodes; by default Kubernetes' own, 50 s of grace looked at every 5 s
+    compare    : detectors that only watch, for the frame `detectors`: name -> detector
+    heartbeat  : how often a healthy node beats
+    node_eviction_rate, secondary_node_eviction_rate, large_cluster_size, unhealthy_zone_threshold :
+                 the node lifecycle controller's flags
+    pod_grace  : how long a pod takes to end once it is told to
+    drain_retry: how long a drain waits after it was refused
+    budgets    : whose pods may be disrupted how far
+    drains     : nodes that are drained, and when
+    probes     : workload -> its containers' probes
+    move_after : so many restarts on one node, and a pod is placed anew; None for never
+    """
+
+    detector: FailureDetector = field(default_factory=LeaseMonitor)
+    compare: Mapping[str, FailureDetector] = field(default_factory=dict)
+    heartbeat: Duration = "10s"
+    node_eviction_rate: float = 0.1
+    secondary_node_eviction_rate: float = 0.01
+    large_cluster_size: int = 50
+    unhealthy_zone_threshold: float = UNHEALTHY_ZONE_THRESHOLD
+    pod_grace: Duration = "30s"
+    drain_retry: Duration = "5s"
+    budgets: Sequence[DisruptionBudget] = ()
+    drains: Sequence[Drain] = ()
+    probes: Mapping[str, Probes] = field(default_factory=dict)
+    move_after: int | None = None
+
+    def __post_init__(self) -> None:
+        duration_ns(self.heartbeat, "health, heartbeat", least_ns=1)
+        duration_ns(self.pod_grace, "health, pod_grace")
+        duration_ns(self.drain_retry, "health, drain_retry", least_ns=1)
+        for key in ("node_eviction_rate", "secondary_node_eviction_rate"):
+            if not getattr(self, key) >= 0:
+                raise InputError(f"health, {key}={getattr(self, key)!r}; wanted nodes a second, 0 or more")
+        if not 0 <= self.unhealthy_zone_threshold <= 1:
+            raise InputError(f"health, unhealthy_zone_threshold={self.unhealthy_zone_threshold!r}; wanted 0 to 1")
+        if self.move_after is not None and self.move_after < 0:
+            raise InputError(f"health, move_after={self.move_after!r}; wanted a number of restarts, 0 or more")
+
+
+def build_health(world: World, faults: Sequence[Fault] = (), health: Health | None = None) -> None:
+    """Give a run its faults and all loops that watch and heal.
+
+    Leaves in world.parts: "faults" (FaultTimes), "heartbeats" (Heartbeats), "node_faults", "evictor",
+    "health" (the settings). Raises InputError for two faults of one name, UnknownName for a fault on what
+    isn't there.
+    """
+    settings = health if health is not None else Health()
+    on = [fault for fault in faults if fault.enabled]
+    for fault in on:
+        if sum(other.name == fault.name for other in on) > 1:
+            raise InputError(f"two faults are named {fault.name!r}; wanted a name of its own for each")
+    drawn = _drawn(world, on)
+    heartbeat_ns = duration_ns(settings.heartbeat)
+    heartbeats = Heartbeats.drawn(
+        world.state.node_count, drawn, world.until_ns, world.streams.generator("heartbeats"), heartbeat_ns
+    )
+    loops = _Loops(world, settings, drawn, heartbeats)
+    loops.break_pods(on)
+    if len(drawn.start_ns):
+        world.sink.emit("faults", **truth_rows(on, drawn, world.until_ns))
+    world.parts.update(
+        faults=drawn, heartbeats=heartbeats, node_faults=loops.node_faults, evictor=loops.evictor, health=settings
+    )
+
+
+def _drawn(world: World, faults: Sequence[Fault]) -> FaultTimes:
+    columns = world.state.node_columns()
+    targets = FaultTargets(columns.names, columns.labels)
+    return together(
+        [fault.draw(targets, world.until_ns, world.streams.generator(f"faults/{fault.name}")) for fault in faults]
+    )
+
+
+class _Loops:
+    """The loops of one run, that know one another."""
+
+    def __init__(self, world: World, settings: Health, drawn: FaultTimes, heartbeats: Heartbeats) -> None:
+        self._world = world
+        state, sink = world.state, world.sink
+        budgets = DisruptionBudgets(state, [b.budget() for b in settings.budgets], scales=world.workloads)
+        self.evictor = Evictor(
+            state, sink, budgets=budgets, grace_ns=duration_ns(settings.pod_grace),
+            retry_ns=duration_ns(settings.drain_retry), daemons=self._daemons,
+        )  # fmt: skip
+        self.restarts = PodRestarts(
+            state, sink, policy_of=self._policies, move_after=settings.move_after, move=self.evictor.delete
+        )
+        self._answers_after: dict[int, int] = {}
+        self._probes = self._known_probes(settings.probes)
+        self.prober = PodProber(state, sink, self.restarts, self._probes_of, self._startup_of)
+        slow = bool(self._probes) and bool((drawn.effect == SLOW).any())
+        self._slow: dict[int, float] = {}
+        self.node_faults = NodeFaults(drawn, world.kubelets, self.evictor, self._slowed if slow else None)
+        rates = EvictionRates(
+            settings.node_eviction_rate, settings.secondary_node_eviction_rate, settings.large_cluster_size
+        )
+        lifecycle = NodeLifecycleController(
+            state, sink, self.evictor, rates=rates, unhealthy_zone_threshold=settings.unhealthy_zone_threshold,
+            daemons=self._daemons,
+        )  # fmt: skip
+        monitor = NodeHealthMonitor(
+            state,
+            SimulatedHeartbeats(heartbeats.suspicions(settings.detector), world.until_ns),
+            sink,
+            detector=type(settings.detector).__name__,
+            cordoned=self._cordoned,
+            watchers=(lambda row, suspected, now_ns: lifecycle.changed(row, now_ns),),
+            truth=self.node_faults.is_up,
+        )
+        loops: list[Any] = [self.node_faults, self.prober, monitor, lifecycle, self.evictor]
+        if settings.drains:
+            loops.append(Drains(settings.drains, self.evictor, state))
+        for loop in loops:
+            world.calendar.add(loop)
+        if slow:
+            world.kubelets.on_start(self._started)
+
+    def break_pods(self, faults: Sequence[Fault]) -> None:
+        """Add the loops that end or hang containers."""
+        world = self._world
+        for fault in faults:
+            sequence = world.streams.sequence(f"faults/{fault.name}")
+            if isinstance(fault, PodCrashes | PodHangs):
+                crash = CrashTimes(seed_of(sequence), fault.ns("mtbf"), fault.shape, fault.share)
+                if isinstance(fault, PodHangs):
+                    self._add(fault, crash, "hang", 0, self._hang(fault.ns("duration")))
+                else:
+                    self._add(fault, crash, "Error", fault.exit_code, self.restarts_exited)
+            elif isinstance(fault, OomKills):
+                oom = OomTimes(world.usage, world.state, fault.limit_factor, fault.ns("ramp"))
+                self._add(fault, oom, "OOMKilled", 137, self.restarts_exited)
+
+    def restarts_exited(self, rows: Ints, reason: str, exit_code: int, now_ns: int) -> None:
+        """These containers ended."""
+        self._truth(rows, reason, now_ns, now_ns)
+        self.restarts.exited(rows, reason, now_ns, exit_code)
+
+    def _hang(self, duration_ns: int) -> Any:
+        def hang(rows: Ints, reason: str, exit_code: int, now_ns: int) -> None:
+            self._truth(rows, reason, now_ns, min(now_ns + duration_ns, self._world.until_ns))
+            self.prober.fall_ill(rows, now_ns, now_ns + duration_ns)
+
+        return hang
+
+    def _add(self, fault: Fault, when: Any, reason: str, exit_code: int, ends: Any) -> None:
+        world = self._world
+        loop = ContainerFaults(
+            fault.name, world.state, when, ends, reason=reason, exit_code=exit_code, down=world.kubelets.down
+        )
+        world.calendar.add(loop)
+        world.kubelets.on_start(loop.started)
+
+    def _truth(self, rows: Ints, what: str, start_ns: int, end_ns: int) -> None:
+        nodes = self._world.state.pod_node[rows].astype(np.int64)
+        self._world.sink.emit(
+            "faults", start_ns=start_ns, end_ns=end_ns, fault=what, node_row=nodes, pod_row=rows, detail=""
+        )
+
+    # -- what the loops ask of one another ------------------------------------------------
+
+    def _daemons(self, rows: Ints) -> np.ndarray:
+        workloads = self._world.workloads
+        kinds = np.array([workloads.spec(owner).kind == "DaemonSet" for owner in range(len(workloads.names))] + [False])
+        return np.asarray(kinds[self._world.state.pod_owner[rows]])
+
+    def _policies(self, rows: Ints) -> list[str]:
+        workloads, owners = self._world.workloads, self._world.state.pod_owner[rows].tolist()
+        return [
+            _JOB_POLICY if owner >= 0 and workloads.spec(owner).kind == "Job" else "Always" for owner in owners
+        ]
+
+    def _cordoned(self, row: int) -> bool:
+        taints = self._world.state.node_columns().taints[row] or ()
+        return any(taint.key == UNSCHEDULABLE for taint in taints)
+
+    def _known_probes(self, probes: Mapping[str, Probes]) -> dict[int, Probes]:
+        workloads = self._world.workloads
+        known = {}
+        for name, own in probes.items():
+            if name not in workloads.names:
+                raise UnknownName("workload", name, workloads.names, "In health, probes.")
+            owner = workloads.owner(name)
+            known[owner] = own
+            found = verdicts(own, Life(0, 0, workloads.spec(owner).startup_ns))
+            if found.killer is not None:
+                raise InputError(
+                    f"health, probes of {name!r}: its {found.killer.value} probe kills every container after "
+                    f"{found.kills_ns / 1e9:g} s, but it answers after {workloads.spec(owner).startup_ns / 1e9:g} s"
+                )
+            self._answers_after[owner] = workloads.spec(owner).startup_ns
+            workloads.set_ready_after(owner, found.ready[0][0] if found.ready else 0)
+        return known
+
+    def _probes_of(self, row: int) -> Probes | None:
+        return self._probes.get(int(self._world.state.pod_owner[row]))
+
+    def _startup_of(self, row: int) -> int:
+        return self._answers_after[int(self._world.state.pod_owner[row])]
+
+    def _slowed(self, rows: Ints, factors: np.ndarray, now_ns: int) -> None:
+        state = self._world.state
+        for row, factor in zip(rows.tolist(), factors.tolist(), strict=True):
+            before = self._slow.get(row, 1.0)
+            self._slow[row] = factor
+            for pod in state.pods_on(row).tolist():
+                probes = self._probes_of(pod)
+                if probes is not None and probes.fail_at(factor) != probes.fail_at(before):
+                    one = np.array([pod], dtype=np.int64)
+                    if probes.fail_at(factor):
+                        self.prober.fall_ill(one, now_ns)
+                    else:
+                        self.prober.get_well(one, now_ns)
+
+    def _started(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> None:
+        """Containers that start on a slow node are ill from the start."""
+        nodes = self._world.state.pod_node[pod_rows].tolist()
+        for pod, node, start in zip(pod_rows.tolist(), nodes, start_ns.tolist(), strict=True):
+            probes = self._probes_of(pod)
+            if probes is not None and start < NEVER and probes.fail_at(self._slow.get(node, 1.0)):
+                self.prober.fall_ill(np.array([pod], dtype=np.int64), start)
