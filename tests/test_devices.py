@@ -16,6 +16,7 @@ from k8slab.domain.columns import Codes
 from k8slab.domain.devices import SLICE_LABEL, SLICING_LABEL, SLICINGS, device_capacity, fullest, idlest
 from k8slab.domain.resources import ResourceSchema
 from k8slab.errors import InputError, NotEnoughCapacity
+from k8slab.experiments.relaxed_pod import as_it_is
 from k8slab.policies import policy
 from k8slab.state import ClusterState
 from tests import naive_gpu as naive
@@ -351,3 +352,20 @@ def test_a_placements_state_holds_the_devices_that_the_policy_chose(name):
     frame = placement.to_frame()
     row = int(np.argmax((placement.devices > 0).sum(axis=1) > 1))
     assert frame["gpu_index"][row] == "-".join(map(str, np.flatnonzero(placement.devices[row])))
+
+
+def test_what_would_let_a_pod_run_is_asked_of_the_devices_as_they_are():
+    cluster = Cluster.from_frame({"node": ["n"], "cpu": [64], "memory": ["64Gi"], "gpu_milli": [2000]})
+    asked = {"pod": list("abc"), "cpu": [1] * 3, "memory": ["1Gi"] * 3, "gpu_milli": [600, 600, 500]}
+    placement = k8slab.schedule(cluster, Workload.from_frame(asked), "fgd-best-fit")
+    assert placement.node_rows.tolist() == [0, 0, -1]
+    there = as_it_is(placement.snapshot(), 2).bound()
+    assert there.devices.amounts.tolist() == [[600, 0], [0, 600]]
+    assert "n) if the policy had no filter GpuDevices" in str(placement.explain("c").smallest_change())
+
+
+def test_what_would_let_a_pod_of_several_gpus_run():
+    cluster = Cluster.from_frame({"node": ["n"], "cpu": [64], "memory": ["64Gi"], "gpu_milli": [2000]})
+    asked = {"pod": list("ab"), "cpu": [1] * 2, "memory": ["1Gi"] * 2, "gpu_milli": [500, 2000]}
+    placement = k8slab.schedule(cluster, Workload.from_frame(asked), "fgd")
+    assert "it asked for 0.5 less gpu" in str(placement.explain("b").smallest_change())

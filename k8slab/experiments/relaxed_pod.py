@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from k8slab.domain.columns import Codes, Ints, Names, NodeColumns, PlacedPods, PodColumns, Toleration
+from k8slab.domain.devices import WHOLE, Held
 from k8slab.domain.pod_spec import PodSpec, PodTerm, SpreadConstraint
-from k8slab.domain.resources import PODS
+from k8slab.domain.resources import GPU, PODS
 from k8slab.domain.selectors import selector_mask
 from k8slab.experiments.constraints import SHIPPED, Constraint, Constraints, Lifted
 from k8slab.policies.filtering import Filtering
@@ -71,9 +72,15 @@ class RelaxedPod:
         cuts = np.where(np.array([name == PODS for name in self.nodes.schema.names])[:, None], 0, self.cuts[:, rows])
         distinct, number = np.unique(cuts, axis=1, return_inverse=True)
         copies = self._copies(distinct.shape[1])
-        snapshot = Snapshot(self.nodes, replace(copies, requests=copies.requests - distinct.T))
-        for item in users:
-            plugin, refused = self._policy.filters[item.value], np.zeros(len(self.nodes), dtype=np.bool_)
+        requests = copies.requests - distinct.T
+        if GPU in self.nodes.schema.names:
+            # Who asks several GPUs takes them whole, so a part of one is cut too.
+            gpu = requests[:, self.nodes.schema.index(GPU)]
+            gpu -= np.where(gpu > WHOLE, gpu % WHOLE, 0)
+        plugins = [self._policy.filters[item.value] for item in users]
+        snapshot = Snapshot(self.nodes, replace(copies, requests=requests), plugins)
+        for item, plugin in zip(users, plugins, strict=True):
+            refused = np.zeros(len(self.nodes), dtype=np.bool_)
             for variant in range(distinct.shape[1]):
                 mine = rows[number.reshape(-1) == variant]
                 refused[mine] = ~Filtering.of((plugin,), Decision.on(snapshot, variant)).feasible[mine]
@@ -239,7 +246,7 @@ def _parted(placed: PlacedPods, terms: set[PodTerm]) -> PlacedPods:
     # Specs that differed in such a term alone are one now: a column holds no value twice.
     fewer = Codes.of(_without(spec, terms) for spec in specs.values)
     codes = np.append(fewer.codes, np.int32(-1))[specs.codes]
-    return PlacedPods(replace(placed.pods, specs=Codes(codes, fewer.values)), placed.node_rows)
+    return PlacedPods(replace(placed.pods, specs=Codes(codes, fewer.values)), placed.node_rows, placed.devices)
 
 
 # -- columns ---------------------------------------------------------------------------
@@ -289,15 +296,19 @@ def as_it_is(snapshot: Snapshot, pod: int) -> NodeColumns:
     pod : of the snapshot; of nominated pods only those stay that it must leave room for
     """
     guests = [(guest, node) for node in range(len(snapshot.nodes)) for guest in snapshot.guests(node)]
-    parts, requested = [], snapshot.nodes.requested.copy()
+    parts, requested, table = [], snapshot.nodes.requested.copy(), snapshot.devices
     for crowd in (snapshot.bound, snapshot.incoming):
         mine = [(guest.row, node) for guest, node in guests if guest.crowd is crowd]
         rows, there = np.array(mine, dtype=np.int64).reshape(-1, 2).T
         # What a pod counts for beside its request is added again when a snapshot is made of this.
         for row, extra in enumerate(crowd.extras(rows)[0].T):
             np.subtract.at(requested[row], there, extra)
-        parts.append(PlacedPods(taken(crowd.pods, rows), there))
-    placed = PlacedPods(joined(parts[0].pods, parts[1].pods), np.concatenate([part.node_rows for part in parts]))
+        parts.append(PlacedPods(taken(crowd.pods, rows), there, table and table.held_by(crowd, rows)))
+    placed = PlacedPods(
+        joined(parts[0].pods, parts[1].pods),
+        np.concatenate([part.node_rows for part in parts]),
+        table and Held(*(np.concatenate(columns) for columns in zip(*(part.devices for part in parts), strict=True))),
+    )
     promised = [(row, node) for node in snapshot.nominating_nodes(pod) for row in snapshot.nominated_to(node, pod)]
     rows, there = np.array(promised, dtype=np.int64).reshape(-1, 2).T
     return replace(

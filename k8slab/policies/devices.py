@@ -19,6 +19,7 @@ from k8slab.domain.devices import (
     SLICING_LABEL,
     SLICINGS,
     WHOLE,
+    Held,
     Slicing,
     idlest,
     milli_units,
@@ -39,7 +40,7 @@ _RULES: Final = {"fullest": kernels.BEST_FIT, "fragmented": kernels.FGD, "random
 _DEVICE_DRAWS: Final = 0x6465766963650000
 
 Mask = npt.NDArray[np.bool_]
-Held = tuple[int, Ints, Ints]  # node, int64[D] milli, int64[D] slots
+Entry = tuple[int, Ints, Ints]  # node, int64[D] milli, int64[D] slots
 
 
 class DeviceTable:
@@ -82,7 +83,7 @@ class DeviceTable:
         self._slice_of = {id(crowd): crowd.pods.labels.get(SLICE_LABEL) for crowd in crowds}
         self.scratch = kernels.scratch_for(self.nodes, self.shapes, 0)
         self._words, self._cursors = np.zeros(607, dtype=np.uint64), np.zeros(2, dtype=np.int64)
-        self._held: dict[tuple[int, int], Held] = {}
+        self._held: dict[tuple[int, int], Entry] = {}
         self._hold_bound()
         for node in range(len(columns)):
             self._refresh(node)
@@ -190,6 +191,13 @@ class DeviceTable:
         """int64[D]: the milli that a pod to schedule has of the devices of the node it came to, -1 for none."""
         entry = self._held.get((id(self._snapshot.incoming), pod)) if node_row >= 0 else None
         return np.zeros(self.nodes.milli.shape[1], dtype=np.int64) if entry is None else entry[1]
+
+    def held_by(self, crowd: Crowd, pods: Ints) -> Held:
+        """What pods that are there hold, int64[., D] each."""
+        entries = [self._held[id(crowd), pod] for pod in pods.tolist()]
+        width = self.nodes.milli.shape[1]
+        amounts, slots = (np.array([entry[part] for entry in entries], np.int64).reshape(-1, width) for part in (1, 2))
+        return Held(amounts, slots)
 
     def choice(self, pod: int, node_row: int) -> Ints:
         """int64[D]: the milli that a pod to schedule would get of the devices of a node."""
