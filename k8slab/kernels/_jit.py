@@ -10,6 +10,7 @@ from typing import Any
 
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.options import DefaultOptions
 
 from k8slab.kernels import _compiling
 
@@ -26,9 +27,11 @@ def borrowing_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """A kernel that makes no array and keeps none: compiled without reference counts.
 
     For kernels that hand NamedTuples of many arrays to one another: each hand-over would count
-    every array up and down, which made placing pods by FGD 2.7 times slower.
+    every array up and down, which made placing pods by FGD 2.7 times slower. The option is numba's
+    own but not public; a numba without it compiles the same kernel with the counts.
     """
-    return _cached(njit(error_model="numpy", nogil=True, _nrt=False)(function))
+    without_counts = {"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}
+    return _cached(njit(error_model="numpy", nogil=True, **without_counts)(function))
 
 
 def _cached(compiled: Any) -> Callable[..., Any]:
