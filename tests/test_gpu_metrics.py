@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import k8slab
-from k8slab.analysis.gpu import fragmentation_curve, gpu_classes, gpu_curves, gpu_failures
-from k8slab.errors import InputError
+from k8slab.analysis.gpu import class_bars, failure_bars, gpu_classes, gpu_curve, gpu_curves, gpu_failures
+from k8slab.errors import InputError, UnknownName
 from k8slab.experiments.fgd_run import run_fgd
 from k8slab.experiments.fgd_trace import read_trace
 from tests.test_gpu_policies import cluster_of, workload_of
@@ -56,12 +56,35 @@ def test_a_policy_that_does_not_tell_devices_apart_is_measured_too():
     assert curve["allocated_percent"].tolist() == [30.0, 60.0, 85.0]
 
 
-def test_the_plot_shows_the_curves():
-    cluster, workload = cluster_of([(64_000, 9, 2, 0)]), workload_of([(0, 600, 1, "")], [(0, 0)] * 4)
-    placements = {name: k8slab.schedule(cluster, workload, name) for name in ("fgd", "fgd-best-fit")}
-    ax = fragmentation_curve(placements)
-    for line, placement in zip(ax.get_lines(), placements.values(), strict=True):
-        assert line.get_ydata().tolist() == gpu_curves(placement)["fragmented_percent"].tolist()
+def placements():
+    cluster, workload = cluster_of([(64_000, 9, 2, 0)]), workload_of([(0, 600, 1, ""), (0, 1000, 2, "")], [(0, 0)] * 4)
+    return {name: k8slab.schedule(cluster, workload, name) for name in ("fgd", "fgd-best-fit")}
+
+
+@pytest.mark.parametrize("column", ["allocated_percent", "fragmented_percent", "fragmented_of_idle_percent"])
+def test_the_plot_shows_the_curves(column):
+    ax = gpu_curve(placements(), column)
+    for line, placement in zip(ax.get_lines(), placements().values(), strict=True):
+        assert line.get_ydata().tolist() == gpu_curves(placement)[column].tolist()
+
+
+def test_a_curve_that_is_none():
+    with pytest.raises(UnknownName, match="unknown curve 'fragmented'; did you mean 'fragmented_percent'"):
+        gpu_curve(placements(), "fragmented")
+
+
+def test_the_bars_show_the_classes_and_the_failures():
+    found = placements()
+    ax = class_bars(found)
+    for y, placement in enumerate(found.values()):
+        idle = gpu_classes(placement)["gpus"].sum()
+        ends = [bar.get_x() + bar.get_width() for bar in ax.patches if abs(bar.get_y() + 0.31 - y) < 0.1]
+        assert max(ends) == pytest.approx(idle)
+    ax = failure_bars(found["fgd"])
+    assert [bar.get_width() for bar in ax.patches] == gpu_failures(found["fgd"])["pods"].tolist() == [2]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["0 cores, 0.6 of a GPU"]
+    nothing = k8slab.schedule(cluster_of([(9, 9, 2, 0)]), workload_of([(0, 600, 1, "")], [(0, 0)]), "fgd")
+    assert not failure_bars(nothing).patches
 
 
 def test_a_cluster_without_gpus_is_refused():

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from k8slab.analysis import style
-from k8slab.errors import InputError
+from k8slab.errors import InputError, UnknownName
 from k8slab.policies.plugins import GpuDevices
 
 if TYPE_CHECKING:
@@ -101,17 +101,74 @@ def gpu_failures(placement: Placement) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(("cpu_milli", "gpu_milli", "gpus", "pods"), np.int64))
 
 
-def fragmentation_curve(placements: Mapping[str, Placement], ax: Axes | None = None) -> Axes:
-    """Fragmented GPUs as pods arrive, a line a placement. placements : name -> Placement"""
+_CURVES: Final = {
+    "allocated_percent": ("Allocated GPUs as pods arrive", "allocated (% of all GPUs)"),
+    "fragmented_percent": ("Fragmented GPUs as pods arrive", "fragmented (% of all GPUs)"),
+    "fragmented_of_idle_percent": ("Fragments among the idle GPUs", "fragmented (% of idle GPUs)"),
+}
+_SHOWN: Final = 12
+
+
+def gpu_curve(placements: Mapping[str, Placement], column: str = "fragmented_percent", ax: Axes | None = None) -> Axes:
+    """A column of `gpu_curves` as pods arrive, a line a placement. placements : name -> Placement
+
+    Raises UnknownName for a column that isn't one of its percentages.
+    """
+    if column not in _CURVES:
+        raise UnknownName("curve", column, _CURVES)
     ax = style.new_axes(ax, 8.0, 4.4)
     for position, (name, placement) in enumerate(placements.items()):
         curve = gpu_curves(placement)
-        ax.plot(curve["arrived_percent"], curve["fragmented_percent"], linewidth=1.7, label=name,
+        ax.plot(curve["arrived_percent"], curve[column], linewidth=1.7, label=name,
                 **style.line(position), **style.marks(position, len(curve)))
     style.legend(ax, "policy")
     ax.margins(x=0.01)
-    return style.finish(ax, "Fragmented GPUs as pods arrive", "arrived so far (% of the cluster's GPUs)",
-                        "fragmented (% of all GPUs)")
+    title, y = _CURVES[column]
+    return style.finish(ax, title, "arrived so far (% of the cluster's GPUs)", y)
+
+
+def class_bars(placements: Mapping[str, Placement], ax: Axes | None = None) -> Axes:
+    """Idle GPUs at the end by what keeps typical pods from them, a bar a placement. placements : name -> Placement"""
+    ax = style.new_axes(ax, 8.0, 1.8 + 0.45 * len(placements))
+    frames = {name: gpu_classes(placement).set_index("class") for name, placement in placements.items()}
+    left = np.zeros(len(frames))
+    for position, (kind, meaning) in enumerate(_MEANING.items()):
+        gpus = np.array([float(frame["gpus"][kind]) for frame in frames.values()])
+        if gpus.any():
+            ax.barh(np.arange(len(frames)), gpus, left=left, height=0.62, color=style.color(position), label=meaning)
+            left += gpus
+    ax.set_yticks(np.arange(len(frames)), list(frames))
+    ax.set_ylim(len(frames) - 0.4, -0.6)
+    style.legend(ax, "to a typical pod")
+    style.finish(ax, "Idle GPUs, and what keeps pods from them", "idle GPUs at the end", "", grid="x")
+    style.names_on_y(ax)
+    return ax
+
+
+def failure_bars(placement: Placement, ax: Axes | None = None) -> Axes:
+    """The pods that found no node by what they asked for, most first, a bar a shape; the dozen that lead."""
+    frame = gpu_failures(placement)
+    shown = frame.head(_SHOWN)
+    ax = style.new_axes(ax, 8.0, 1.6 + 0.32 * max(len(shown), 1))
+    names = [_shape_text(*row[:4]) for row in shown.itertuples(index=False, name=None)]
+    ax.barh(np.arange(len(shown)), shown["pods"], height=0.66, color=style.color(0))
+    for y, pods in enumerate(shown["pods"].tolist()):
+        ax.annotate(f"{pods:,}", (pods, y), (4, 0), textcoords="offset points", va="center", fontsize=9,
+                    color=style.INK)
+    ax.set_yticks(np.arange(len(shown)), names)
+    ax.set_ylim(max(len(shown), 1) - 0.4, -0.6)
+    ax.margins(x=0.08)
+    rest = int(frame["pods"].sum() - shown["pods"].sum())
+    note = f"{int(frame['pods'].sum()):,} pods{f', {rest:,} of them of other shapes' if rest else ''}."
+    style.finish(ax, "Pods that found no node, by what they asked", "pods", "", note=note, grid="x")
+    style.names_on_y(ax)
+    return ax
+
+
+def _shape_text(cpu: int, milli: int, gpus: int, models: str) -> str:
+    several = f"{gpus} GPU{'s' if gpus > 1 else ''}"
+    asked = "no GPU" if not gpus else f"{milli / 1000:g} of a GPU" if milli < 1000 else several
+    return f"{cpu / 1000:g} cores, {asked}{f' ({models})' if models else ''}"
 
 
 def _before(placement: Placement) -> Snapshot:
