@@ -24,6 +24,7 @@ from k8slab.policies.placer import Placer
 from k8slab.simulation.arriving import Arrivals
 from k8slab.simulation.distributions import as_distribution
 from k8slab.simulation.kubelets import Kubelets
+from k8slab.simulation.stretch import PlayerPort, Stretch
 from k8slab.simulation.usage import PodUsage, Usage
 from k8slab.simulation.workloads import DaemonSet, Deployment, Job, Part, PodStream
 from k8slab.simulation.world import World
@@ -55,8 +56,11 @@ def new_world(
         else:
             births.add(workloads.add(_spec(part, state.schema)), part)
     make = placer if placer is not None else (lambda policy, state, seed: Placer(policy, state, seed=seed))
-    scheduler = SchedulingController(state, make(policy, state, seed), sink, force=not policy.checks_fit)
-    calendar = Calendar(clock, [kubelets, bare.arrivals(), workloads, scheduler], state.lock)
+    decides, force, arrivals = make(policy, state, seed), not policy.checks_fit, bare.arrivals()
+    scheduler = SchedulingController(state, decides, sink, force=force)
+    calendar = Calendar(clock, [kubelets, arrivals, workloads, scheduler], state.lock)
+    if isinstance(decides, PlayerPort):
+        calendar.leaper = Stretch(state, clock, arrivals, kubelets, workloads, scheduler, decides, force=force)
     return World(
         cluster, policy, until_ns, state, clock, streams, sink, calendar, kubelets, workloads, scheduler, usage
     )
