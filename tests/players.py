@@ -56,5 +56,5 @@ class MostFreePlayer(MostFree):
         self.played += len(nodes)
         return np.array(nodes, dtype=np.int64)
 
-    def forget(self, pod_rows: Ints) -> None:
-        self.played -= len(pod_rows)
+    def settle(self, complete: bool) -> None:
+        """It reads the state each time."""

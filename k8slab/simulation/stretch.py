@@ -36,8 +36,8 @@ class PlayerPort(Protocol):
         The caller plays into the state what it decided and let go, as far as it came.
         """
 
-    def forget(self, pod_rows: Ints) -> None:
-        """These pods, decided on last, aren't bound after all."""
+    def settle(self, complete: bool) -> None:
+        """The state was told of all that was decided and let go, or only of a part: the rest is forgotten then."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,9 @@ class Stretch:
         loops = (self._kubelets, self._workloads, self._scheduler)
         due = [loop.next_ns(now_ns) for loop in loops]
         awake = any(at is not None and at <= now_ns for at in due)
-        return not awake and self._scheduler.waiting == 0 and not self._kubelets.any_down
+        plain = self._scheduler.waiting == 0 and not self._kubelets.any_down
+        # Which devices a pod gets is chosen when it is bound.
+        return plain and not awake and not self._state.node_devices.capacity.any()
 
     def _comes(self, before_ns: int) -> tuple[Ints, Ints, int]:
         """The next arrivals in the order they take their turn, and the instant before which they come."""
@@ -125,10 +127,12 @@ class Stretch:
         leaves_from = np.concatenate([[0], np.searchsorted(endings.at_ns, at, side="right")])
         nodes = self._placer.play(rows, leaves_from, endings.pods)
         done = len(nodes)
-        if done < len(rows):
+        cut = done < len(rows)
+        if cut:
             done, endings = self._cut(at, rows, done, endings)
             nodes, at, rows, ends = nodes[:done], at[:done], rows[:done], ends[:done]
         self._play(at, rows, nodes, endings)
+        self._placer.settle(complete=not cut)
         self._hand_back(at, rows, ends, old, endings)
         # Nothing, if the first to come fits nowhere: that is for the scheduler.
         return len(rows) + len(endings.pods) > 0
@@ -141,8 +145,6 @@ class Stretch:
         """A pod fits nowhere: what lies before its instant stands, and who ends in it, as that comes first."""
         instant = int(at[done])
         first = int(np.searchsorted(at, instant))
-        if first < done:
-            self._placer.forget(rows[first:done])
         return first, endings[: int(np.searchsorted(endings.at_ns, instant, side="right"))]
 
     def _play(self, at: Ints, rows: Ints, nodes: Ints, endings: _Endings) -> None:
