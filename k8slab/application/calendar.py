@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from k8slab.domain.columns import NEVER
 from k8slab.domain.ports import ClockPort, ControllerPort
@@ -54,13 +54,29 @@ class Ticks:
         self.next_ns += (missed + 1) * self.period_ns
 
 
+class LeaperPort(Protocol):
+    """Lives through many instants of some controllers at once, with the same outcome."""
+
+    @property
+    def covers(self) -> Collection[ControllerPort]:
+        """The controllers that it stands for."""
+
+    def leap(self, before_ns: int) -> bool:
+        """Live through all that they do before this instant; False where that must go step by step."""
+
+
 class Calendar:
     """Calls each controller when it is due, by rank and then by name, until none is due at this instant.
 
     clock       : a VirtualClock jumps from one instant to the next, a WallClock sleeps
     controllers : no two of one name
     lock        : held while an instant's controllers run; the state's, where others use the state as well
+
+    A controller that has `heeds_pods = False` promises not to be woken by pods that come,
+    are bound and succeed; if all do, a leaper may live through long stretches of that.
     """
+
+    leaper: LeaperPort | None = None
 
     def __init__(
         self,
@@ -115,11 +131,29 @@ class Calendar:
         if until_ns < now_ns:
             raise InputError(f"can't run until {until_ns:,} ns: it is {now_ns:,} ns, and time doesn't go back")
         while (at_ns := self.next_ns()) <= until_ns:
-            self._clock.sleep_until(at_ns)
-            self.step()
+            if not self._leaps(at_ns, until_ns):
+                self._clock.sleep_until(at_ns)
+                self.step()
             if each is not None:
-                each(at_ns)
+                each(self._clock.now())
         self._clock.sleep_until(until_ns)
+
+    def _leaps(self, at_ns: int, until_ns: int) -> bool:
+        """Whether the leaper lived through what comes before anybody else is due."""
+        leaper = self.leaper
+        if leaper is None:
+            return False
+        now_ns, before_ns = self._clock.now(), until_ns + 1
+        for one in self._controllers:
+            if one not in leaper.covers:
+                if getattr(one, "heeds_pods", True):
+                    return False
+                due_ns = one.next_ns(now_ns)
+                before_ns = before_ns if due_ns is None else min(before_ns, due_ns)
+        if before_ns <= at_ns:
+            return False
+        with self._lock:
+            return leaper.leap(before_ns)
 
     @staticmethod
     def _run(controller: ControllerPort, now_ns: int) -> bool:

@@ -112,6 +112,12 @@ class SchedulingController:
         """How many pods found no node so far, and wait."""
         return len(self._waiting)
 
+    def passed_over(self, placed: int) -> None:
+        """So many pods came and were placed by somebody else, and nobody waits."""
+        self._tried += placed
+        self._sequence += placed
+        self._seen = self._state.version
+
     def next_ns(self, now_ns: int) -> int | None:
         if self._state.version != self._seen:
             return now_ns

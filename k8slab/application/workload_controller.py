@@ -155,6 +155,10 @@ class WorkloadController:
             self._replicas[owner] = replicas
             self._dirty.add(owner)
 
+    def passed_over(self) -> None:
+        """What the state tells up to now concerns no workload."""
+        self._seen = self._state.version
+
     # -- the loop ------------------------------------------------------------------------
 
     def next_ns(self, now_ns: int) -> int | None:

@@ -109,11 +109,20 @@ def _cannot_score(policy: Policy, snapshot: Snapshot) -> str:
     return ""
 
 
+def node_by_node(policy: Policy, snapshot: Snapshot) -> str:
+    """Why a policy looks at more than one node at a time for these pods, "" if it doesn't."""
+    return _cannot_scan(policy, snapshot) or _compares(policy, snapshot)
+
+
 def _cannot_use_tree(problem: Problem, run: Run) -> str:
     """Why a policy that can be scanned has no tree, "" if it has one."""
-    policy, snapshot = run.policy, run.snapshot
     if problem.adjusted:
         return "a pod counts for other amounts than it requests"
+    reason = _compares(run.policy, run.snapshot)
+    return reason or ("a pod may preempt others" if may_preempt(run).any() else "")
+
+
+def _compares(policy: Policy, snapshot: Snapshot) -> str:
     for item in policy.filters:
         if type(item) in _OF_OTHER_PODS and not is_idle(item, snapshot):
             return f"filter {item.name!r} looks at other pods"
@@ -122,4 +131,4 @@ def _cannot_use_tree(problem: Problem, run: Run) -> str:
     for score, _ in active_scores(policy, snapshot):
         if type(score) in _SCANNED:
             return f"score {score.name!r} compares nodes"
-    return "a pod may preempt others" if may_preempt(run).any() else ""
+    return ""

@@ -27,11 +27,24 @@ class Arrivals:
         self._next = 0
         self._next_ns = int(at_ns[0]) if len(at_ns) else None
 
+    def ahead(self, before_ns: int) -> tuple[Ints, Ints]:
+        """int64[n] twice: the instants and rows of those who come before an instant and aren't there yet."""
+        last = int(np.searchsorted(self._at, before_ns))
+        return self._at[self._next : last], self._rows[self._next : last]
+
+    def in_order(self, count: int) -> Ints:
+        """int64[count]: the rows of the next, as they would be told."""
+        return self._rows[self._next : self._next + count]
+
+    def advance(self, count: int) -> None:
+        """The next so many came; somebody else told the state."""
+        self._next += count
+        self._next_ns = int(self._at[self._next]) if self._next < len(self._at) else None
+
     def next_ns(self, now_ns: int) -> int | None:
         return self._next_ns
 
     def run_once(self, now_ns: int) -> None:
         first, last = self._next, int(np.searchsorted(self._at, now_ns, side="right"))
         self._state.arrive(self._rows[first:last])
-        self._next = last
-        self._next_ns = int(self._at[last]) if last < len(self._at) else None
+        self.advance(last - first)

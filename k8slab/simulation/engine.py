@@ -20,10 +20,11 @@ from k8slab.domain.taints import toleration_of
 from k8slab.errors import InputError
 from k8slab.infrastructure.clocks import VirtualClock
 from k8slab.policies import Policy
-from k8slab.policies.placer import Placer
+from k8slab.policies.player import Player
 from k8slab.simulation.arriving import Arrivals
 from k8slab.simulation.distributions import as_distribution
 from k8slab.simulation.kubelets import Kubelets
+from k8slab.simulation.stretch import PlayerPort, Stretch
 from k8slab.simulation.usage import PodUsage, Usage
 from k8slab.simulation.workloads import DaemonSet, Deployment, Job, Part, PodStream
 from k8slab.simulation.world import World
@@ -54,9 +55,12 @@ def new_world(
             bare.add(part, kubelets, usage)
         else:
             births.add(workloads.add(_spec(part, state.schema)), part)
-    make = placer if placer is not None else (lambda policy, state, seed: Placer(policy, state, seed=seed))
-    scheduler = SchedulingController(state, make(policy, state, seed), sink, force=not policy.checks_fit)
-    calendar = Calendar(clock, [kubelets, bare.arrivals(), workloads, scheduler], state.lock)
+    make = placer if placer is not None else (lambda policy, state, seed: Player(policy, state, seed=seed))
+    decides, force, arrivals = make(policy, state, seed), not policy.checks_fit, bare.arrivals()
+    scheduler = SchedulingController(state, decides, sink, force=force)
+    calendar = Calendar(clock, [kubelets, arrivals, workloads, scheduler], state.lock)
+    if isinstance(decides, PlayerPort):
+        calendar.leaper = Stretch(state, clock, arrivals, kubelets, workloads, scheduler, decides, force=force)
     return World(
         cluster, policy, until_ns, state, clock, streams, sink, calendar, kubelets, workloads, scheduler, usage
     )

@@ -70,6 +70,49 @@ class Kubelets:
         """bool[n]: which of these nodes are down."""
         return np.isin(node_rows, list(self._down))
 
+    @property
+    def any_down(self) -> bool:
+        """Whether any node is down."""
+        return bool(self._down)
+
+    # -- for whoever lives through many instants at once ----------------------------------
+
+    def lifetime(self, pod_rows: Ints) -> Ints:
+        """int64[n]: how long these pods run each time they are started."""
+        self._grow()
+        return np.asarray(self._lifetime.view[pod_rows])
+
+    def take_before(self, before_ns: int) -> tuple[tuple[Ints, Ints], int]:
+        """((when, who) of the next that end, and the instant before which that is all): no pod of a workload is among
+        them, as its end concerns others. They are this loop's no longer."""
+        heap, ends, owner = self._heap, self._ends.view, self._state.pod_owner
+        found = []
+        while heap and heap[0][0] < before_ns:
+            at_ns, pod = heap[0]
+            if ends[pod] == at_ns:
+                if owner[pod] >= 0:
+                    before_ns = at_ns
+                    break
+                found.append((at_ns, pod))
+                ends[pod] = NEVER
+            heapq.heappop(heap)
+        while found and found[-1][0] >= before_ns:
+            self.put_back(*(np.array([value]) for value in found.pop()))
+        table = np.array(found, dtype=np.int64).reshape(-1, 2)
+        return (table[:, 0], table[:, 1]), before_ns
+
+    def put_back(self, at_ns: Ints, pod_rows: Ints) -> None:
+        """These pods end then."""
+        self._grow()
+        for end, pod in zip(at_ns.tolist(), pod_rows.tolist(), strict=True):
+            if end != NEVER:
+                heapq.heappush(self._heap, (end, pod))
+        self._ends.view[pod_rows] = at_ns
+
+    def passed_over(self) -> None:
+        """What the state tells up to now was minded by somebody else."""
+        self._seen = self._state.version
+
     # -- the loop -----------------------------------------------------------------------
 
     def next_ns(self, now_ns: int) -> int | None:

@@ -30,7 +30,7 @@ from k8slab.domain.ports import Change
 from k8slab.domain.resources import LARGEST_AMOUNT, ResourceSchema
 from k8slab.errors import InputError, NotEnoughCapacity, StateConflict
 from k8slab.state.devices import DeviceLedger
-from k8slab.state.journal import Journal
+from k8slab.state.journal import VERBS, Journal
 from k8slab.state.tables import CodeColumn, Column, LabelTable, NameTable, Rows2D
 
 READY: Final = NODE_STATES.index(NodeState.READY)
@@ -38,6 +38,10 @@ PENDING: Final = POD_PHASES.index(PodPhase.PENDING)
 RUNNING: Final = POD_PHASES.index(PodPhase.RUNNING)
 SUCCEEDED: Final = POD_PHASES.index(PodPhase.SUCCEEDED)
 FAILED: Final = POD_PHASES.index(PodPhase.FAILED)
+# What `play` carries out, as its kernel numbers it.
+_PLAYED: Final = np.array(
+    [{"POD_ADDED": 0, "BOUND": 1, "FINISHED": 2}.get(verb, -1) for verb in VERBS], dtype=np.int8
+)
 PodRows = int | npt.NDArray[np.int64]
 
 
@@ -615,6 +619,58 @@ class ClusterState:
                 self._log("POD_REMOVED", pod_rows=pods, node_rows=self._release(pods))
                 self.pod_alive[pods] = False
                 self._pod_nominated.view[pods] = -1
+
+    def play(
+        self,
+        at_ns: Ints,
+        verbs: npt.NDArray[np.int8],
+        pod_rows: Ints,
+        node_rows: Ints,
+        *,
+        force: bool = False,
+    ) -> None:
+        """Carry out what happened at many instants, in order: pods arrive, are bound, and succeed.
+
+        As `arrive`, `bind` and `finish` called one after another at these instants, but
+        compiled, and the clock isn't asked. Each pod may be bound once and end once.
+
+        at_ns : int64[K], sorted. verbs : int8[K], codes into VERBS of POD_ADDED, BOUND and FINISHED.
+        pod_rows, node_rows : int64[K]; the node is -1 for POD_ADDED.
+
+        Raises StateConflict for the first that isn't legal, and then nothing has changed.
+        """
+        from k8slab.kernels.play import Cluster, play
+
+        with self.lock:
+            assert (np.diff(at_ns) >= 0).all(), "instants aren't sorted"
+            kinds = _PLAYED[verbs]
+            assert (kinds >= 0).all(), f"verbs {sorted({VERBS[v] for v in verbs[kinds < 0]})} can't be played"
+            columns = Cluster(
+                self.allocatable, self.requested, self.node_alive, self.pod_request, self.pod_alive, self.pod_phase,
+                self.pod_node, self.pod_last_node,
+            )  # fmt: skip
+            wrong = play(kinds, pod_rows, node_rows, columns, (PENDING, RUNNING, SUCCEEDED), force)
+            if wrong >= 0:
+                raise StateConflict(
+                    f"cannot play {VERBS[verbs[wrong]]} of pod row {pod_rows[wrong]} on node row {node_rows[wrong]} at "
+                    f"{at_ns[wrong]:,} ns, after the {wrong:,} before it: the pod doesn't wait, isn't there, or the "
+                    "node hasn't the room"
+                )
+            self._stamp(at_ns, kinds, pod_rows, node_rows)
+            ended = np.where(kinds == 2, SUCCEEDED, 0)
+            self.journal.append_many(at_ns, verbs, pod_rows, node_rows, ended)
+
+    def _stamp(self, at_ns: Ints, kinds: npt.NDArray[np.int8], pod_rows: Ints, node_rows: Ints) -> None:
+        """Since when pods that were bound run and are ready; those that ended are no more."""
+        bound, ended = kinds == 1, pod_rows[kinds == 2]
+        pods, at = pod_rows[bound], at_ns[bound]
+        self.pod_last_node[pods] = node_rows[bound]
+        self._pod_started.view[pods] = np.minimum(self._pod_started.view[pods], at)
+        self._pod_runs.view[pods] = at
+        self._pod_ready.view[pods] = at + self._pod_startup.view[pods]
+        self._pod_runs.view[ended] = NEVER
+        self._pod_ready.view[ended] = NEVER
+        self._pod_nominated.view[pod_rows] = -1
 
     def update_pod(
         self,

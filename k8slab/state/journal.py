@@ -73,7 +73,7 @@ class Journal:
             start = self._grow(count)
             for column, given in zip(self._data, (time_ns, _CODE[verb], pod_rows, node_rows, value), strict=True):
                 column[start : self._length] = given
-            self._enter(start)
+            self._enter(np.array([start]))
 
     def append_many(
         self, at_ns: npt.NDArray[np.int64], verbs: npt.NDArray[np.int8], pod_rows: Rows, node_rows: Rows, value: Rows
@@ -86,8 +86,7 @@ class Journal:
         for column, given in zip(self._data, (at_ns, verbs, pod_rows, node_rows, value), strict=True):
             column[start : self._length] = given
         new = np.flatnonzero((np.diff(at_ns) != 0) | (np.diff(verbs) != 0)) + 1
-        for first in (start, *(start + new).tolist()):
-            self._enter(first)
+        self._enter(start + np.concatenate([[0], new]))
 
     def _grow(self, count: int) -> int:
         """Make room for so many more rows; gives the first of them."""
@@ -100,11 +99,14 @@ class Journal:
                 self._data[k][:start] = column[:start]
         return start
 
-    def _enter(self, first: int) -> None:
-        if self._entries == len(self._first):
-            self._first = np.concatenate([self._first, np.empty(max(64, self._entries), dtype=np.int64)])
-        self._first[self._entries] = first
-        self._entries += 1
+    def _enter(self, firsts: npt.NDArray[np.int64]) -> None:
+        """Entries that begin at these rows."""
+        stop = self._entries + len(firsts)
+        if stop > len(self._first):
+            more = np.empty(max(64, stop), dtype=np.int64)
+            self._first = np.concatenate([self._first[: self._entries], more])
+        self._first[self._entries : stop] = firsts
+        self._entries = stop
 
     def changes(self, since: int) -> list[Change]:
         """The verbs that were recorded, but for the first `since`; of a batch all rows at once."""

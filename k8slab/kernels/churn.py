@@ -1,0 +1,134 @@
+"""Placing pods that come and go: a table of all nodes' points for all classes of pods, under maxima of blocks.
+
+N nodes, C classes, B blocks of 64 nodes, R resources; for rules that look at one node at a time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from k8slab.kernels._jit import kernel
+from k8slab.kernels.scores import Asked, Floats, Scoring, score_pairs
+
+SIZE = 64
+
+
+class Board(NamedTuple):
+    """What decides.
+
+    points      : int32[B * 64, C]  1 + the node's score for a class, 0 where it doesn't fit or there is no node
+    best        : int32[B, C]       the most of a block
+    allocatable, requested : float64[N, R]  a node's resources side by side
+    request     : float64[R, C]
+    allowed     : bool[N, C]        may a class use a node, as far as both are described
+    bonus       : float64[N]        a score that depends on the node alone
+    scoring     : how scores are computed
+    """
+
+    points: npt.NDArray[np.int32]
+    best: npt.NDArray[np.int32]
+    allocatable: Floats
+    requested: Floats
+    request: Floats
+    allowed: npt.NDArray[np.bool_]
+    bonus: Floats
+    scoring: Scoring
+
+
+@kernel
+def _scratch(board):
+    resources, classes = board.request.shape
+    return np.empty((resources, classes)), np.empty((resources, classes)), np.empty(classes), np.empty(classes)
+
+
+@kernel
+def _rescore(board, node, scratch):
+    """A node holds more or less than before, or is described otherwise."""
+    used, can, part, total = scratch
+    request = board.request
+    for r in range(request.shape[0]):
+        has, holds = board.allocatable[node, r], board.requested[node, r]
+        for c in range(request.shape[1]):
+            can[r, c] = has
+            used[r, c] = holds + request[r, c]
+    score_pairs(Asked(used, request, used, request, used, request), can, board.scoring, part, total)
+    block = node // SIZE
+    for c in range(total.shape[0]):
+        fits = board.allowed[node, c]
+        for r in range(request.shape[0]):
+            fits &= (request[r, c] <= 0.0) | (used[r, c] <= can[r, c])
+        new = np.int32(total[c] + board.bonus[node]) + 1 if fits else 0
+        old = board.points[node, c]
+        board.points[node, c] = new
+        if new >= board.best[block, c]:
+            board.best[block, c] = new
+        elif old == board.best[block, c]:
+            most = np.int32(0)
+            for other in range(block * SIZE, (block + 1) * SIZE):
+                most = max(most, board.points[other, c])
+            board.best[block, c] = most
+
+
+@kernel
+def rescore(nodes, board):
+    """Take in that these nodes changed. nodes : int64[]"""
+    scratch = _scratch(board)
+    for i in range(nodes.shape[0]):
+        _rescore(board, nodes[i], scratch)
+
+
+@kernel
+def _best_node(board, c):
+    """The lowest row of the best nodes for a class, -1 if it fits nowhere."""
+    best, at = np.int32(0), -1
+    for block in range(board.best.shape[0]):
+        if board.best[block, c] > best:
+            best, at = board.best[block, c], block
+    if at < 0:
+        return -1
+    for node in range(at * SIZE, (at + 1) * SIZE):
+        if board.points[node, c] == best:
+            return node
+    return -1
+
+
+@kernel
+def _charge(board, node, c, sign):
+    for r in range(board.request.shape[0]):
+        board.requested[node, r] += sign * board.request[r, c]
+
+
+@kernel
+def play(pod_class, leaves_from, leaver_class, leaver_node, leaver_pod, board, stop, chosen):
+    """Decide on pods one after another, while others leave; gives how many were decided.
+
+    pod_class    : int64[n]
+    leaves_from  : int64[n + 1]  leavers leaves_from[i] .. leaves_from[i + 1] go before pod i is decided on
+    leaver_class : int64[L]
+    leaver_node  : int64[L]      where each is, -1 for where `leaver_pod` was put
+    leaver_pod   : int64[L]      its index among the pods here, -1 for none
+    stop         : come back at the first pod that fits nowhere
+    chosen       : int64[n]      filled with node rows, -1 where no node fits
+    """
+    scratch = _scratch(board)
+    pods = pod_class.shape[0]
+    for i in range(pods + 1):
+        for k in range(leaves_from[i], leaves_from[i + 1] if i < pods else leaver_class.shape[0]):
+            node = leaver_node[k] if leaver_node[k] >= 0 else chosen[leaver_pod[k]]
+            _charge(board, node, leaver_class[k], -1.0)
+            _rescore(board, node, scratch)
+        if i == pods:
+            break
+        node = _best_node(board, pod_class[i])
+        chosen[i] = node
+        if node >= 0:
+            _charge(board, node, pod_class[i], 1.0)
+            _rescore(board, node, scratch)
+        elif stop:
+            return i
+    return pods
+
+
