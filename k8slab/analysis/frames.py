@@ -523,6 +523,13 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("pod", "string", "", "the pod; missing where the node is meant"),
         Column("detail", "string", "", "down, silent, late by how long or slow by which factor; empty of a pod"),
     ),
+    # Run.frames.availability: one row each time that a number changes, by workload and then by time.
+    "run_availability": (
+        Column("time_s", "float64", "s", "from when on, in virtual time"),
+        Column("workload", "string", "", "the deployment, job or daemon set"),
+        Column("ready", "int64", "count", "its pods that the cluster held to be ready, and that weren't told to leave"),
+        Column("serving", "int64", "count", "those whose node was really up"),
+    ),
     # Run.frames.detectors: one row a failure detector, the one that acted first.
     "run_detectors": (
         Column("detector", "string", "", "its kind, or the name it was given"),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from k8slab.domain.columns import NEVER
 from k8slab.domain.instants import SECOND_NS
+from k8slab.simulation.availability import ready_spells, serving_spells, workload_steps
 from k8slab.simulation.detection import Detection, all_detectors, detect, repairs
 
 if TYPE_CHECKING:
@@ -51,6 +52,25 @@ def detections_frame(world: World, history: History) -> pd.DataFrame:
         for name, detection in _detections(world)
     ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(_NO_DETECTIONS)
+
+
+def availability_frame(world: World, history: History) -> pd.DataFrame:
+    """One row each time that the number of a workload's ready or serving pods changes, by workload."""
+    ready = ready_spells(world)
+    serving = serving_spells(world, ready)
+    frame: dict[str, list[Any]] = {name: [] for name in ("time_s", "workload", "ready", "serving")}
+    for owner, name in enumerate(world.workloads.names):
+        counts = [workload_steps(world, spells, owner) for spells in (ready, serving)]
+        at = np.unique(np.concatenate([steps.at_ns for steps in counts]))
+        frame["time_s"].append(at / SECOND_NS)
+        frame["workload"].append(np.full(len(at), name, dtype=object))
+        for column, steps in zip(("ready", "serving"), counts, strict=True):
+            known = np.searchsorted(steps.at_ns, at, side="right")
+            frame[column].append(np.append(0, steps.value)[known])
+    empty = {"time_s": np.float64, "workload": object, "ready": np.int64, "serving": np.int64}
+    return pd.DataFrame(
+        {name: np.concatenate([np.zeros(0, dtype=empty[name]), *parts]) for name, parts in frame.items()}
+    )
 
 
 _NO_DETECTIONS: Final = {
