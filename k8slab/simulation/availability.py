@@ -110,4 +110,6 @@ def workload_steps(world: World, spells: Spells, owner: int) -> Steps:
     change = np.repeat([1, -1], int(mine.sum()))
     instants, where = np.unique(at, return_inverse=True)
     value = np.cumsum(np.bincount(where, weights=change, minlength=len(instants))).astype(np.int64)
-    return Steps(instants, value)
+    # What lasts until the run's end doesn't end with it.
+    lived = instants < world.clock.now()
+    return Steps(instants[lived], value[lived])
