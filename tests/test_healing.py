@@ -7,6 +7,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from k8slab.analysis.run_health import availability_frame
 from k8slab.datasets.cluster import Cluster
 from k8slab.domain.columns import NEVER, Codes, Names
 from k8slab.domain.detectors import FixedTimeout, LeaseMonitor
@@ -440,6 +441,31 @@ def test_a_detector_that_only_watches_changes_nothing():
     watched = lived(PARTS, ALL, Health(compare={"quick": FixedTimeout(15 * SECOND_NS)}))
     assert told(alone, "events", "healing", "health") == told(watched, "events", "healing", "health")
     assert NEVER not in alone.sink.columns("faults")["end_ns"]
+
+
+def test_availability_is_what_could_be_counted_after_every_instant():
+    seen: dict[int, dict[str, tuple[int, int]]] = {}
+
+    def count(world: World, at: int) -> None:
+        state, found = world.state, {}
+        for owner, name in enumerate(world.workloads.names):
+            pods = np.flatnonzero((state.pod_owner == owner) & state.pod_alive & (state.pod_leaving == 0))
+            pods = pods[state.pod_ready_ns[pods] <= at]
+            found[name] = len(pods), int((~world.kubelets.down(state.pod_node[pods])).sum())
+        seen[at] = found
+
+    faults = [*ALL, ZoneFailures(mtbf="1h", repair="12m")]
+    health = Health(drains=[Drain(node="node-1", at="20m", uncordon="10m")], probes=PROBED)
+    world = lived(PARTS, faults, health, hours=1.5, each=count)
+    frame = availability_frame(world, None)
+    assert (frame["serving"] < frame["ready"]).any()
+    for name in world.workloads.names:
+        own = frame[frame["workload"] == name]
+        at = np.rint(own["time_s"].to_numpy() * SECOND_NS).astype(np.int64)
+        for instant, counted in seen.items():
+            known = int(np.searchsorted(at, instant + 500, side="right")) - 1
+            row = own.iloc[known] if known >= 0 else {"ready": 0, "serving": 0}
+            assert (row["ready"], row["serving"]) == counted[name], f"{name} at {instant / SECOND_NS} s"
 
 
 # -- bad input ---------------------------------------------------------------------------------

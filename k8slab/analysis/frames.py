@@ -493,6 +493,76 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("high", "float64", "as the metric", "its upper end"),
         Column("trials", "int64", "count", "clusters played, each with its own dice"),
     ),
+    # Run.frames.healing: one row a pod or node that something was done about, in order.
+    "run_healing": (
+        Column("time_ns", "int64", "ns", "when, in virtual time"),
+        Column("action", "string", "", "restart, end, evict, refuse, drain, drained or uncordon"),
+        Column("reason", "string", "", "why: Error, OOMKilled, liveness probe failed, taint KEY, a drain's reason"),
+        Column("pod", "string", "", "the pod; missing where a node is meant"),
+        Column("node", "string", "", "its node, or the node that is meant"),
+        Column("success", "bool", "", "whether it was done; False for an eviction that was refused"),
+        Column("detail", "string", "", "the wait before a restart, or why an eviction was refused"),
+    ),
+    # Run.frames.health: one row a change of what a detector or a readiness probe holds.
+    "run_health": (
+        Column("time_ns", "int64", "ns", "when, in virtual time"),
+        Column("detector", "string", "", "the detector's kind, or readiness"),
+        Column("node", "string", "", "the node"),
+        Column("pod", "string", "", "the pod; missing where the node is meant"),
+        Column("condition", "string", "", "Unknown or Ready of a node, NotReady or Ready of a pod"),
+        Column("truth", "string", "", "whether the node was up or down then; empty of a pod"),
+        Column("since_ns", "int64", "ns", "since when it held the other before"),
+        Column("reason", "string", "", "NodeStatusUnknown, or the probe"),
+    ),
+    # Run.frames.faults: one row a fault that happened, of nodes first.
+    "run_faults": (
+        Column("start_ns", "int64", "ns", "when it began, in virtual time"),
+        Column("end_ns", "int64", "ns", "when it was over, the run's end at the latest"),
+        Column("fault", "string", "", "the fault's name, or what ended a container"),
+        Column("node", "string", "", "the node"),
+        Column("pod", "string", "", "the pod; missing where the node is meant"),
+        Column("detail", "string", "", "down, silent, late by how long or slow by which factor; empty of a pod"),
+    ),
+    # Run.frames.availability: one row each time that a number changes, by workload and then by time.
+    "run_availability": (
+        Column("time_s", "float64", "s", "from when on, in virtual time"),
+        Column("workload", "string", "", "the deployment, job or daemon set"),
+        Column("ready", "int64", "count", "its pods that the cluster held to be ready, and that weren't told to leave"),
+        Column("serving", "int64", "count", "those whose node was really up"),
+    ),
+    # Run.frames.detectors: one row a failure detector, the one that acted first.
+    "run_detectors": (
+        Column("detector", "string", "", "its kind, or the name it was given"),
+        Column("acted", "bool", "", "whether the run went by it; the others only watched"),
+        Column("outages", "int64", "count", "times that a node was down"),
+        Column("found", "int64", "count", "outages of which it suspected the node"),
+        Column("suspicions", "int64", "count", "times that it suspected a node"),
+        Column("right", "int64", "count", "suspicions of a node that was down at some time of them"),
+        Column("wrong", "int64", "count", "suspicions of a node that was up all the time"),
+        Column("precision", "float64", "", "right of suspicions; missing where there were none"),
+        Column("recall", "float64", "", "found of outages; missing where there were none"),
+        Column("delay_mean_s", "float64", "s", "from an outage's beginning to its suspicion; missing where none was "
+               "found"),
+        Column("delay_median_s", "float64", "s", "the same, median"),
+        Column("delay_p95_s", "float64", "s", "the same, 95th percentile"),
+        Column("delay_max_s", "float64", "s", "the same, longest"),
+        Column("wrong_s", "float64", "node s", "how long it suspected nodes that were up, summed over nodes"),
+        Column("moved", "float64", "count", "pods that were evicted by taint; missing unless it acted, as all below"),
+        Column("moved_for_nothing", "float64", "count", "those whose node was up"),
+        Column("lost_pod_s", "float64", "pod s", "from each eviction until the pod, or what its workload made for it, "
+               "was bound and had started up"),
+        Column("lost_pod_s_for_nothing", "float64", "pod s", "the same of those whose node was up"),
+        Column("work_lost_s_for_nothing", "float64", "pod s", "how long the containers of those had run"),
+    ),
+    # Run.frames.detections: one row an outage of a node and detector.
+    "run_detections": (
+        Column("detector", "string", "", "its kind, or the name it was given"),
+        Column("node", "string", "", "the node that was down"),
+        Column("down_s", "float64", "s", "when the outage began, in virtual time"),
+        Column("up_s", "float64", "s", "when it was over, the run's end at the latest"),
+        Column("found_s", "float64", "s", "when the detector suspected the node; missing where it didn't"),
+        Column("delay_s", "float64", "s", "found less down"),
+    ),
 }
 
 

@@ -21,7 +21,7 @@ _DAY_S = 86_400
 def timeline(run: Run, ax: Axes | None = None) -> Axes:
     """Pods that run and that wait, over time: each step is a mean over its bin."""
     frame = run.frames.utilization
-    hours, scale = _time(frame["start_ns"].to_numpy(), frame["end_ns"].to_numpy())
+    hours, scale = time_of(frame["start_ns"].to_numpy(), frame["end_ns"].to_numpy())
     ax = style.new_axes(ax, 9.0, 4.0)
     for position, (column, label) in enumerate((("pods_running", "run"), ("pods_pending", "wait"))):
         ax.stairs(frame[column], hours, baseline=None, label=label, linewidth=1.5, **style.line(position))
@@ -29,13 +29,13 @@ def timeline(run: Run, ax: Axes | None = None) -> Axes:
     ax.set_ylim(bottom=0)
     ax.margins(x=0.0)
     style.thousands(ax.yaxis)
-    return style.finish(ax, "Pods over time", f"virtual time ({scale})", "pods", note=_note(run))
+    return style.finish(ax, "Pods over time", f"virtual time ({scale})", "pods", note=note_of(run))
 
 
 def utilization(run: Run, ax: Axes | None = None) -> Axes:
     """What pods request and what they use, of what ready nodes have, over time."""
     frame = run.frames.utilization
-    edges, scale = _time(frame["start_ns"].to_numpy(), frame["end_ns"].to_numpy())
+    edges, scale = time_of(frame["start_ns"].to_numpy(), frame["end_ns"].to_numpy())
     ax = style.new_axes(ax, 9.0, 4.2)
     for position, stem in enumerate(_resources(run)):
         name = style.resource_name(stem)
@@ -47,7 +47,7 @@ def utilization(run: Run, ax: Axes | None = None) -> Axes:
     ax.set_ylim(0, max(102.0, ax.get_ylim()[1]))
     ax.margins(x=0.0)
     return style.finish(ax, "Utilization over time", f"virtual time ({scale})", "% of ready nodes' allocatable",
-                        note=_note(run))
+                        note=note_of(run))
 
 
 def pending(run: Run, ax: Axes | None = None) -> Axes:
@@ -87,8 +87,20 @@ class RunPlots:
         """How long pods waited. See k8slab.analysis.run_plots.pending."""
         return pending(self._run, ax=ax)
 
+    def failures(self, ax: Axes | None = None) -> Axes:
+        """What broke, and what was seen of it. See k8slab.analysis.run_failures.failures."""
+        from k8slab.analysis import run_failures
+
+        return run_failures.failures(self._run, ax=ax)
+
+    def detectors(self, ax: Axes | None = None) -> Axes:
+        """How soon outages were found. See k8slab.analysis.run_failures.detectors."""
+        from k8slab.analysis import run_failures
+
+        return run_failures.detectors(self._run, ax=ax)
+
     def __repr__(self) -> str:
-        return "<plots of a run: .timeline() .utilization() .pending()>"
+        return "<plots of a run: .timeline() .utilization() .pending() .failures() .detectors()>"
 
 
 def _resources(run: Run) -> list[str]:
@@ -96,7 +108,7 @@ def _resources(run: Run) -> list[str]:
     return [name.removesuffix("_requested_percent") for name in columns if name.endswith("_requested_percent")]
 
 
-def _time(start_ns: np.ndarray, end_ns: np.ndarray) -> tuple[np.ndarray, str]:
+def time_of(start_ns: np.ndarray, end_ns: np.ndarray) -> tuple[np.ndarray, str]:
     """The bins' edges in a unit for people."""
     edges = np.append(start_ns, end_ns[-1]) / SECOND_NS
     for unit, size in (("days", _DAY_S), ("hours", 3600), ("minutes", 60)):
@@ -105,6 +117,6 @@ def _time(start_ns: np.ndarray, end_ns: np.ndarray) -> tuple[np.ndarray, str]:
     return edges, "s"
 
 
-def _note(run: Run) -> str:
+def note_of(run: Run) -> str:
     setup = run.simulation
     return f"{setup.policy.name}, {len(setup.cluster):,} nodes, {format_duration(run.until_ns)}, seed {setup.seed}."

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from k8slab.simulation.history import History
     from k8slab.simulation.world import World
 
-DERIVED: Final = ("pods", "nodes", "utilization")
+DERIVED: Final = ("pods", "nodes", "utilization", "availability", "detectors", "detections")
 FRAME_NAMES: Final = (*DERIVED, *TABLES)
 Metrics = dict[str, tuple[float, str]]
 
@@ -36,6 +36,9 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
     pods, nodes   : one row each, over the whole run
     utilization   : the cluster over time
     events, scaling, healing, health, faults : what the loops told
+    availability  : pods of each workload that were ready, and that really served, over time
+    detectors     : one row a failure detector: precision, recall, delay, and what its mistakes cost
+    detections    : one row an outage and detector
     """
 
     def __init__(self, world: World, history: History) -> None:
@@ -44,7 +47,7 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
         self._made: dict[str, pd.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        from k8slab.analysis import run_frames
+        from k8slab.analysis import run_frames, run_health
 
         if name not in FRAME_NAMES:
             raise UnknownName("frame", name, FRAME_NAMES)
@@ -56,6 +59,9 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
                     "pods": run_frames.pods_frame,
                     "nodes": run_frames.nodes_frame,
                     "utilization": run_frames.utilization_frame,
+                    "availability": run_health.availability_frame,
+                    "detectors": run_health.detectors_frame,
+                    "detections": run_health.detections_frame,
                 }[name]
                 self._made[name] = make(self._world, self._history)
         return self._made[name]

@@ -37,11 +37,11 @@ def uniform(seed: int, pod_rows: Ints, attempts: npt.NDArray[np.integer]) -> npt
 
 
 class ContainerFaults:
-    """Ends containers at the instants that `when` gives for each start.
+    """Ends containers some time after they start.
 
-    when : pod rows, the attempt's number of each and the instant of its start -> int64[n] when it
-           ends; NEVER for those that don't
-    ends : called with pod rows, reason, exit code and time
+    after : pod rows and how often each was started before -> int64[n] how long after its start a
+            container is struck; NEVER for one that isn't
+    ends  : called with pod rows, reason, exit code and time
     """
 
     rank: int = Rank.FAULTS
@@ -50,7 +50,7 @@ class ContainerFaults:
         self,
         name: str,
         state: ClusterStatePort,
-        when: Callable[[Ints, Ints, Ints], Ints],
+        after: Callable[[Ints, Ints], Ints],
         ends: Ends,
         *,
         reason: str,
@@ -59,24 +59,38 @@ class ContainerFaults:
     ) -> None:
         self.name = name
         self._state = state
-        self._when = when
+        self._after = after
         self._ends = ends
         self._reason = reason
         self._exit_code = exit_code
         self._down = down
         self._heap: list[tuple[int, int, int]] = []
-        self._starts = Column(np.int64)
+        # Most pods are started once: that draw is made for all rows at once, those after it one by one.
+        self._first = Column(np.int64)
+        self._again: dict[int, int] = {}
+        self._begun = Column(np.bool_)
 
     def started(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> None:
         """Containers started, that would end by themselves at `end_ns`."""
-        self._starts.extend(max(0, self._state.pod_count - len(self._starts.view)))
-        at = self._when(pod_rows, self._starts.view[pod_rows], start_ns)
-        self._starts.view[pod_rows] += 1
-        early = at < end_ns
-        for row, start, when in zip(
-            pod_rows[early].tolist(), start_ns[early].tolist(), at[early].tolist(), strict=True
-        ):
-            heapq.heappush(self._heap, (when, row, start))
+        known, count = len(self._first.view), self._state.pod_count
+        if known < count:
+            rows = np.arange(known, count)
+            self._first.extend(len(rows), self._after(rows, np.zeros(len(rows), dtype=np.int64)))
+            self._begun.extend(len(rows), False)
+        after = self._first.view[pod_rows]
+        begun = self._begun.view[pod_rows]
+        if begun.any():
+            again = pod_rows[begun]
+            attempts = [self._again.get(row, 0) + 1 for row in again.tolist()]
+            self._again.update(zip(again.tolist(), attempts, strict=True))
+            after[begun] = self._after(again, np.array(attempts, dtype=np.int64))
+        self._begun.view[pod_rows] = True
+        struck = after < end_ns - start_ns
+        if struck.any():
+            for row, start, wait in zip(
+                pod_rows[struck].tolist(), start_ns[struck].tolist(), after[struck].tolist(), strict=True
+            ):
+                heapq.heappush(self._heap, (start + wait, row, start))
 
     def next_ns(self, now_ns: int) -> int | None:
         return self._heap[0][0] if self._heap else None
@@ -106,13 +120,13 @@ class CrashTimes:
         self._scale = mean_ns if shape == 0 else mean_ns / gamma(1 + 1 / shape)
         self._power = 0.0 if shape == 0 else 1 / shape
 
-    def __call__(self, pod_rows: Ints, attempts: Ints, start_ns: Ints) -> Ints:
+    def __call__(self, pod_rows: Ints, attempts: Ints) -> Ints:
         drawn = self._scale * (-np.log(uniform(self._seed, pod_rows, attempts))) ** self._power
         # A draw of its own says whether a pod is of the share; attempts are never negative.
         prone = uniform(self._seed, pod_rows, np.full(len(pod_rows), -1)) < self._share
         late = drawn > 2.0**61
-        at = start_ns + np.maximum(np.where(late, 0, drawn), 1).astype(np.int64)
-        return np.where(prone & ~late & (start_ns < NEVER), at, NEVER)
+        after = np.maximum(np.where(late, 0, drawn), 1).astype(np.int64)
+        return np.where(prone & ~late, after, NEVER)
 
 
 class OomTimes:
@@ -125,16 +139,11 @@ class OomTimes:
         self._limit_factor = limit_factor
         self._ramp_ns = ramp_ns
 
-    def __call__(self, pod_rows: Ints, attempts: Ints, start_ns: Ints) -> Ints:
-        at = np.full(len(pod_rows), NEVER)
-        for start in np.unique(start_ns[start_ns < NEVER]).tolist():
-            now = start_ns == start
-            used = self._usage.usage(pod_rows[now], start)[:, self._memory]
-            limit = self._limit_factor * self._state.pod_request[pod_rows[now], self._memory]
-            share = np.minimum(limit / np.maximum(used, 1), 1.0)
-            killed = start + np.maximum(share * self._ramp_ns, 1).astype(np.int64)
-            at[now] = np.where((used > limit) & (limit > 0), killed, NEVER)
-        return at
+    def __call__(self, pod_rows: Ints, attempts: Ints) -> Ints:
+        used = self._usage.steady(self._memory)[pod_rows]
+        limit = self._limit_factor * self._state.pod_request[pod_rows, self._memory]
+        after = np.maximum(np.minimum(limit / np.maximum(used, 1), 1.0) * self._ramp_ns, 1).astype(np.int64)
+        return np.where((used > limit) & (limit > 0), after, NEVER)
 
 
 def seed_of(sequence: np.random.SeedSequence) -> int:

@@ -210,6 +210,11 @@ class ClusterState:
         return self._pod_ready.view
 
     @property
+    def pod_startup_ns(self) -> Ints:
+        """int64[P]: how long after its containers' start a pod is ready."""
+        return self._pod_startup.view
+
+    @property
     def pod_restarts(self) -> npt.NDArray[np.int32]:
         """int32[P]: how often a pod's containers were started again on the node where it is."""
         return self._pod_restarts.view

@@ -1,0 +1,79 @@
+"""Plots of what broke in a run, and of how well failure detectors saw it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from k8slab.analysis import style
+from k8slab.analysis.run_plots import note_of, time_of
+from k8slab.errors import InputError
+
+if TYPE_CHECKING:
+    from k8slab.experiments.simulation_run import Run
+
+_WRONG: Final = "held lost though up"
+
+
+def failures(run: Run, ax: Axes | None = None) -> Axes:
+    """Nodes that were down, and nodes that the cluster held to be lost, over time.
+
+    Raises InputError for a run in which nothing broke.
+    """
+    frames = run.frames
+    truth = frames.detections[frames.detections["detector"] == _acting(run)]
+    health = frames.health[frames.health["pod"].isna()]
+    if not len(truth) and not len(health):
+        raise InputError("nothing to draw: no node was down or held to be lost; give the Simulation faults")
+    unknown = health["condition"] == "Unknown"
+    edges, scale = time_of(np.array([0]), np.array([run.until_ns]))
+    unit = edges[-1] / run.until_ns
+    ax = style.new_axes(ax, 9.0, 4.0)
+    down_at = np.concatenate([truth["down_s"], truth["up_s"]]) * 1e9
+    down_by = np.repeat([1, -1], len(truth))
+    held_at, held_by = health["time_ns"].to_numpy(), np.where(unknown, 1, -1)
+    for position, (label, at, by) in enumerate((("down", down_at, down_by), ("held lost", held_at, held_by))):
+        order = np.argsort(at, kind="stable")
+        times = np.concatenate([[0], at[order], [run.until_ns]]) * unit
+        level = np.concatenate([[0], np.cumsum(by[order])])
+        ax.stairs(level, times, baseline=None, label=label, linewidth=1.6 - 0.3 * position, **style.line(position))
+    style.legend(ax, "nodes")
+    ax.set_ylim(bottom=0)
+    ax.margins(x=0.0)
+    style.whole_ticks(ax.yaxis)
+    actions = frames.healing["action"].value_counts()
+    done = f"{actions.get('evict', 0):,} evictions, {actions.get('restart', 0):,} restarts. {note_of(run)}"
+    return style.finish(ax, "What broke, and what was seen of it", f"virtual time ({scale})", "nodes", note=done)
+
+
+def detectors(run: Run, ax: Axes | None = None) -> Axes:
+    """How soon each failure detector found outages; those that it missed keep its line below 100 %.
+
+    The legend says how often it was wrong. Raises InputError for a run without outages.
+    """
+    scores = run.frames.detectors
+    if not len(scores) or not scores["outages"].iloc[0]:
+        raise InputError("nothing to draw: no node was down; give the Simulation faults such as NodeFailures")
+    found = run.frames.detections
+    ax = style.new_axes(ax, 7.8, 4.2)
+    longest = np.nanmax([scores["delay_max_s"].max(), 1.0])
+    for position, row in enumerate(scores.itertuples()):
+        delay = np.sort(found.loc[found["detector"] == row.detector, "delay_s"].dropna().to_numpy())
+        share = 100.0 * np.arange(len(delay) + 1) / row.outages
+        name = f"{row.detector}: {row.wrong:,} of {row.suspicions:,} wrong"
+        times = np.concatenate([[0.0], delay, [1.05 * longest]])
+        ax.stairs(share, times, baseline=None, label=name, linewidth=1.7, **style.line(position))
+    style.legend(ax, "suspicions")
+    ax.set_ylim(0, 103)
+    ax.set_xlim(0, 1.05 * longest)
+    note = f"{int(scores['outages'].iloc[0]):,} outages, short ones among them. {note_of(run)}"
+    return style.finish(
+        ax, "How soon outages are found", "after the outage began (s)", "outages found (%)", note=note
+    )
+
+
+def _acting(run: Run) -> str:
+    scores = run.frames.detectors
+    return str(scores["detector"].iloc[0]) if len(scores) else ""
