@@ -15,7 +15,9 @@ from typing import Any
 
 _HOMES = {
     **dict.fromkeys(("Change", "Raft", "RaftConfig"), "k8slab.domain.raft"),
-    **dict.fromkeys(("Operation", "Verdict", "check_linearizable"), "k8slab.simulation.linearizability"),
+    **dict.fromkeys(
+        ("Operation", "Verdict", "check_linearizable", "register_model"), "k8slab.simulation.linearizability"
+    ),
     **dict.fromkeys(("LabRun", "Violation"), "k8slab.simulation.raft_run"),
     "RaftLab": "k8slab.simulation.raft_lab",
     **dict.fromkeys(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from k8slab.errors import InputError
 from k8slab.simulation.dice import Dice
-from k8slab.simulation.linearizability import Operation, check_linearizable, key_value_model
+from k8slab.simulation.linearizability import Operation, check_linearizable, key_value_model, register_model
 
 
 def naive_linearizable(history):
@@ -109,6 +109,35 @@ def test_a_read_may_see_a_write_that_never_returned_and_then_everybody_must():
 def test_an_append_done_twice_is_told():
     once = Operation(1, "append", "x", 5, (5,), 0, 10)
     assert not check_linearizable([once, Operation(2, "get", "x", None, (5, 5), 11, 12)])
+
+
+def register_history(*rows):
+    """Operations of (client, kind, argument, answer, invoked, returned)."""
+    return [Operation(client, kind, "r", *rest) for client, kind, *rest in rows]
+
+
+@pytest.mark.parametrize(
+    ("good", "history"),
+    [
+        # Herlihy and Wing 1990, figure 1, for a register: a read beside a write may see it or not ...
+        (True, [(1, "write", 1, None, 0, 10), (2, "read", None, (), 2, 3), (2, "read", None, 1, 5, 6)]),
+        # ... but once somebody saw it, nobody reads what was before.
+        (False, [(1, "write", 1, None, 0, 10), (2, "read", None, 1, 2, 3), (3, "read", None, (), 5, 6)]),
+        (True, [(1, "write", 1, None, 0, 1), (2, "cas", (1, 2), True, 2, 3), (3, "read", None, 2, 4, 5)]),
+        (False, [(1, "write", 1, None, 0, 1), (2, "cas", (1, 2), True, 2, 9), (3, "cas", (1, 3), True, 2, 9)]),
+        (True, [(1, "write", 1, None, 0, 1), (2, "cas", (1, 2), True, 2, 9), (3, "cas", (1, 3), False, 2, 9)]),
+        # Never answered, it may have been done late, or not at all.
+        (True, [(1, "write", 1, None, 0, None), (2, "read", None, (), 5, 6), (2, "read", None, 1, 7, 8)]),
+        (False, [(1, "write", 1, None, 5, None), (2, "read", None, 1, 1, 2)]),
+    ],
+)
+def test_registers_known_to_be_good_and_bad(good, history):
+    assert bool(check_linearizable(register_history(*history), register_model)) is good
+
+
+def test_a_register_has_no_other_operations():
+    with pytest.raises(InputError, match="unknown operation 'append': wanted write, read or cas"):
+        check_linearizable(register_history((1, "append", 1, None, 0, 1)), register_model)
 
 
 def test_hundreds_of_concurrent_operations_are_judged():

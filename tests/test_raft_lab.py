@@ -85,6 +85,17 @@ def test_every_write_is_done_exactly_once_whatever_fails(faults):
     assert sorted(last_values(run)) == list(range(20))
 
 
+def test_queues_on_the_way_hold_messages_up_and_break_nothing():
+    """Uniform on 1 to 5 ms, and an exponential of mean 20 ms on top: a mean of 23."""
+    run = RaftLab(3, seed=5, network=NetworkModel(tail_ns=20 * MS)).run(*writes(20), until_ns=2 * SECOND)
+    assert run.violation is None
+    assert sorted(last_values(run)) == list(range(20))
+    messages = run.messages()[lambda frame: frame["sent_ns"] < 2 * SECOND]
+    ways = (messages["arrived_ns"] - messages["sent_ns"]) / MS
+    assert ways.mean() == pytest.approx(23, rel=0.1)
+    assert ways.max() > 80
+
+
 # A proposal that a follower passes on can arrive twice.
 TWICE = NetworkModel(duplicate=0.5)
 
@@ -206,6 +217,7 @@ def test_frames_of_nothing_have_their_columns_all_the_same():
         (lambda: Schedule(("a", "b", "a")), "listed twice"),
         (lambda: NetworkModel(loss=2.0), "no probability"),
         (lambda: NetworkModel(delay_ns=(5, 1)), "low <= high"),
+        (lambda: NetworkModel(tail_ns=-1), "tail_ns=-1"),
         (lambda: DiskModel(sync_ns=(5, 1)), "low <= high"),
         (lambda: ClockModel(drift=1.0), "drift"),
     ],

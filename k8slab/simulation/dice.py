@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log1p
 from typing import TypeVar
 from zlib import crc32
 
@@ -33,6 +34,10 @@ class Dice:
     def between(self, low: int, high: int) -> int:
         """A whole number from low to high, both possible."""
         return low + int(self.uniform() * (high - low + 1))
+
+    def exponential(self, mean: int) -> int:
+        """A whole number, exponentially distributed."""
+        return int(-mean * log1p(-self.uniform()))
 
     def pick(self, items: Sequence[Item]) -> Item:
         return items[int(self.uniform() * len(items))]

@@ -71,8 +71,33 @@ def key_value_model(state: State, operation: Operation) -> tuple[State, Any]:
     raise InputError(f"unknown operation {operation.kind!r}: wanted put, append, get or cas")
 
 
+def register_model(state: State, operation: Operation) -> tuple[State, Any]:
+    """A register that holds one value: write, read, and cas, whose argument is (expected, new).
+
+    A read is answered with the value, or with () before the first write; a cas with whether it was done, and
+    a write's answer says nothing.
+
+    >>> write = Operation(1, "write", "r", 5, None, invoked=0, returned=10)
+    >>> early, late = (Operation(2, "read", "r", None, 5, start, start + 1) for start in (4, 11))
+    >>> bool(check_linearizable([write, early, late], register_model))
+    True
+    """
+    if operation.kind == "read":
+        return state, state[0] if state else ()
+    if operation.kind == "write":
+        return (operation.argument,), operation.answer
+    if operation.kind == "cas":
+        expected, new = operation.argument
+        done = state == (expected,)
+        return ((new,) if done else state), done
+    raise InputError(f"unknown operation {operation.kind!r}: wanted write, read or cas")
+
+
 def check_linearizable(history: Iterable[Operation], model: Model = key_value_model) -> Verdict:
     """Search for an order that explains every answer.
+
+    model : key_value_model or register_model, or a function of your own of a state, a tuple that begins as (), and
+            an operation; it gives the state afterwards and the answer
 
     >>> put = Operation(1, "put", "x", 5, (5,), invoked=0, returned=10)
     >>> stale = Operation(2, "get", "x", None, (), invoked=11, returned=12)

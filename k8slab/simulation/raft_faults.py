@@ -26,6 +26,7 @@ class NetworkModel:
     """How messages travel: each takes its own time, so they overtake one another.
 
     delay_ns  : one way, uniform between the two
+    tail_ns   : mean of an exponential delay on top, as queues make; 0 for none
     loss      : probability that a message is lost
     duplicate : probability that it arrives twice
     late      : probability that it is held up ten times as long
@@ -35,10 +36,11 @@ class NetworkModel:
     loss: float = 0.0
     duplicate: float = 0.0
     late: float = 0.0
+    tail_ns: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.delay_ns[0] <= self.delay_ns[1]:
-            raise InputError(f"delay_ns={self.delay_ns}: wanted 0 <= low <= high")
+        if not 0 <= self.delay_ns[0] <= self.delay_ns[1] or self.tail_ns < 0:
+            raise InputError(f"delay_ns={self.delay_ns}, tail_ns={self.tail_ns}: wanted 0 <= low <= high, tail >= 0")
         for name in ("loss", "duplicate", "late"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise InputError(f"{name}={getattr(self, name)} is no probability")

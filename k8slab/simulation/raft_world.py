@@ -275,6 +275,8 @@ class World:
                 self._lose(member, message)
                 continue
             delay = dice.between(*network.delay_ns) * (10 if dice.chance(network.late) else 1)
+            if network.tail_ns:
+                delay += dice.exponential(network.tail_ns)
             self.record.messages.append(
                 Delivery(self.now, self.now + delay, message.source, message.target, message.kind, message.term)
             )
