@@ -259,3 +259,48 @@ def test_a_proposal_to_a_follower_is_passed_on_or_refused_by_a_switch(forward):
     assert network.nodes["b"].propose("x") is forward
     network.settle()
     assert ("x" in network.nodes["c"]._machine.done) is forward
+
+
+# -- snapshots and office -----------------------------------------------------------------
+
+
+def test_a_member_compacts_and_brings_others_up_with_the_snapshot():
+    network = Network("abc")
+    leader = network.elected("a")
+    absent = network.nodes.pop("c")
+    for letter in "xyz":
+        leader.propose(letter)
+        network.mail = deque(envelope for envelope in network.mail if envelope.message.target != "c")
+        while network.mail:
+            envelope = network.mail.popleft()
+            if envelope.message.target != "c":
+                network.nodes[envelope.message.target].receive(envelope)
+    snapshot = leader.compact(list(leader._machine.done))
+    assert (snapshot.index, snapshot.data) == (4, [None, "x", "y", "z"])
+    assert leader.compact(["nothing new"]).index == 4
+    assert leader.raft.log.entries == []
+    network.nodes["c"] = absent
+    leader.heartbeat()
+    network.settle()
+    assert absent._machine.done == [None, "x", "y", "z"]
+    assert network.nodes["c"].raft.log.applied == 4
+
+
+def test_a_leader_hands_over():
+    network = Network("abc")
+    leader = network.elected("a")
+    assert leader.transfer_leadership("b")
+    assert not leader.transfer_leadership("z")
+    network.settle()
+    assert [node.raft.role for node in network.nodes.values()] == ["follower", "leader", "follower"]
+
+
+def test_a_store_that_fails_to_compact_stops_the_member():
+    class Stuck(MemoryLogStore):
+        def compact(self, index):
+            raise OSError(5, "Input/output error")
+
+    leader = Network("a", stores={"a": Stuck()}).elected("a")
+    with pytest.raises(MemberStopped, match="Input/output error"):
+        leader.compact([])
+    assert leader.raft.role == "follower"

@@ -5,13 +5,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from k8slab.application.background import BackgroundLoop
 from k8slab.domain.instants import UtcTime, from_ns
 from k8slab.domain.models import ConsensusRole, RaftState
 from k8slab.domain.ports import TimePort
-from k8slab.domain.raft import Message, Raft, RaftConfig
+from k8slab.domain.raft import (
+    Entry,
+    Envelope,
+    LogStorePort,
+    MemoryLogStore,
+    Message,
+    RaftConfig,
+    RaftNode,
+    Snapshot,
+    TransportPort,
+)
+from k8slab.domain.raft.errors import MemberStopped
+from k8slab.errors import InputError
+
+Result = TypeVar("Result")
 
 ELECTION_TIMEOUT_S: Final = 5.0
 _ELECTION_TICKS: Final = 10
@@ -24,15 +38,57 @@ _ROLES: Final = {
 }
 
 
+class _Outbox:
+    """Messages that wait until the manager's lock is free; a transport, to the member."""
+
+    def __init__(self, transport: TransportPort | None, send: Callable[[Message], object] | None) -> None:
+        self._transport, self._send = transport, send
+        self._waiting: list[Envelope] = []
+
+    def send(self, envelope: Envelope) -> None:
+        self._waiting.append(envelope)
+
+    def take(self) -> list[Envelope]:
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    def post(self, envelopes: list[Envelope]) -> None:
+        for envelope in envelopes:
+            if self._transport is not None:
+                self._transport.send(envelope)
+            elif self._send is not None:
+                self._send(envelope.message)
+
+
+class _Machine:
+    """What is committed is handed to a function; the log itself is all the state there is."""
+
+    def __init__(self, apply: Callable[[dict[str, Any]], object] | None) -> None:
+        self._apply = apply
+
+    def apply(self, entry: Entry) -> None:
+        if self._apply is not None and entry.data is not None:
+            self._apply(deepcopy(entry.data))
+
+    def read(self, context: Any) -> None:
+        """Nobody asks this way."""
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """The log is never compacted, so no snapshot comes."""
+
+
 class ConsensusManager:
     """A member of a Raft cluster: alone its own majority, otherwise nothing without the others.
 
-    peers : ids of the other members; none by default
-    send  : called with each message for another member, outside the manager's lock;
-            without it messages are lost, as on a network that is down
-    seed  : for the election timeout, 5 to 10 s
-
-    Keeps its log in memory.
+    peers     : ids of the other members; none by default
+    send      : called with each message for another member, outside the manager's lock
+    transport : the same with the cluster's name around each message; one of the two, or none: then messages are
+                lost, as on a network that is down
+    store     : where log, term and vote are kept; in memory by default. One that fails or lies stops the member,
+                and MemberStopped says why
+    apply     : called with a copy of each entry as it is committed, in order, each once
+    cluster   : messages of a cluster of another name are refused
+    seed      : for the election timeout, 5 to 10 s
     """
 
     def __init__(
@@ -41,13 +97,28 @@ class ConsensusManager:
         *,
         peers: Iterable[str] = (),
         send: Callable[[Message], object] | None = None,
+        transport: TransportPort | None = None,
+        store: LogStorePort | None = None,
+        apply: Callable[[dict[str, Any]], object] | None = None,
+        cluster: str = "k8slab",
         clock: TimePort | None = None,
         seed: int = 0,
     ) -> None:
+        if send is not None and transport is not None:
+            raise InputError("messages can go to one place: give send or transport, not both")
         # The log holds the caller's entries alone, hence no entry at an election.
         config = RaftConfig(election_ticks=_ELECTION_TICKS, election_entry=False, forward_proposals=False, seed=seed)
-        self._raft = Raft(node_id, {node_id, *peers}, config=config)
-        self._send = send
+        self._outbox = _Outbox(transport, send)
+        self._node = RaftNode(
+            node_id,
+            {node_id, *peers},
+            cluster=cluster,
+            store=store if store is not None else MemoryLogStore(),
+            transport=self._outbox,
+            machine=_Machine(apply),
+            config=config,
+        )
+        self._raft = self._node.raft
         self._clock = clock if clock is not None else UtcTime()
         self._lock = threading.RLock()
         self._heartbeat_ns = self._clock.now()
@@ -76,26 +147,24 @@ class ConsensusManager:
         True says that it is in the leader's log. It is decided when commit_index has
         reached it: in a cluster of one at once, else when most members have it.
         """
-        with self._lock:
-            appended = self._raft.propose(deepcopy(entry))
-        self._carry_out()
-        return appended
+        return self._do(lambda: self._node.propose(deepcopy(entry)))
 
     def send_heartbeats(self) -> None:
         """If this member leads, tell each follower that it lives; those that lack entries get them on answering."""
-        self._do(self._raft.heartbeat)
+        self._do(self._node.heartbeat)
 
     def conduct_election(self) -> None:
         """Stand for election now: alone it wins at once, else it is a candidate until most have voted for it."""
-        self._do(self._raft.campaign)
+        self._do(self._node.campaign)
 
     def tick(self) -> None:
         """Let half a second of the protocol's time pass."""
-        self._do(self._raft.tick)
+        self._do(self._node.tick)
 
-    def receive(self, message: Message) -> None:
-        """Take a message from another member."""
-        self._do(lambda: self._step(message))
+    def receive(self, message: Message | Envelope) -> None:
+        """Take a message from another member; ForeignMessage for one of another cluster, or of no member."""
+        envelope = message if isinstance(message, Envelope) else Envelope(self._node.cluster, message)
+        self._do(lambda: self._step(envelope))
 
     def start_consensus_protocol(self) -> None:
         """Take part: alone, stand for election now, as there is nobody to wait for; else tick in a daemon thread."""
@@ -108,26 +177,22 @@ class ConsensusManager:
         """Take no part any more; returns when the thread has ended."""
         self._loop.stop()
 
-    def _step(self, message: Message) -> None:
-        self._raft.step(message)
+    def _step(self, envelope: Envelope) -> None:
+        self._node.receive(envelope)
+        message = envelope.message
         if message.kind in ("append", "heartbeat") and message.source == self._raft.leader:
             self._heartbeat_ns = self._clock.now()
 
-    def _do(self, event: Callable[[], None]) -> None:
+    def _do(self, event: Callable[[], Result]) -> Result:
+        """Let the member act, then send what it has to say."""
         with self._lock:
-            event()
-        self._carry_out()
-
-    def _carry_out(self) -> None:
-        # The log is kept in memory, so a message never says more than is kept.
-        messages: list[Message] = []
-        with self._lock:
-            while self._raft.has_ready:
-                ready = self._raft.ready()
-                messages += [*ready.messages, *ready.replies]
-                self._raft.advance(ready)
+            try:
+                result = event()
+            except MemberStopped:
+                self._loop.stop()
+                raise
             if self._raft.role == "leader":
                 self._heartbeat_ns = self._clock.now()
-        if self._send is not None:
-            for message in messages:
-                self._send(message)
+            envelopes = self._outbox.take()
+        self._outbox.post(envelopes)
+        return result

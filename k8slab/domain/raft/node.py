@@ -14,8 +14,8 @@ from k8slab.domain.raft.config import RaftConfig
 from k8slab.domain.raft.core import Raft
 from k8slab.domain.raft.errors import ForeignMessage, LogConflict, MemberStopped, StoreLies
 from k8slab.domain.raft.log import Log
-from k8slab.domain.raft.membership import Membership, MembershipChange
-from k8slab.domain.raft.messages import RESPONSES, Entry, HardState, Message, Ready, Snapshot
+from k8slab.domain.raft.membership import Change, Membership, MembershipChange, Transition
+from k8slab.domain.raft.messages import NOBODY, RESPONSES, Entry, HardState, Message, Ready, Snapshot
 from k8slab.domain.raft.quorum import MemberId
 from k8slab.domain.raft.store import LogStorePort
 from k8slab.errors import InputError
@@ -129,6 +129,40 @@ class RaftNode:
         self.raft.campaign()
         self._work()
 
+    def heartbeat(self) -> None:
+        """A leader tells the others that it lives; anybody else does nothing."""
+        self._ensure_running()
+        self.raft.heartbeat()
+        self._work()
+
+    def propose_change(self, changes: Iterable[Change], transition: Transition = "auto") -> bool:
+        """Propose a change of membership. See Raft.propose_change."""
+        return self.propose(MembershipChange(tuple(changes), transition))
+
+    def transfer_leadership(self, target: MemberId) -> bool:
+        """Let `target` lead; False if no leader or no such member is known."""
+        self._ensure_running()
+        taken = self.raft.transfer_leadership(target)
+        self._work()
+        return taken
+
+    def compact(self, data: Any) -> Snapshot:
+        """Let a snapshot of the state machine, as it is now, stand for all that was applied; that snapshot."""
+        self._ensure_running()
+        log = self.raft.log
+        term = log.term(log.applied)
+        assert term is not None, f"entry {log.applied} was applied but is not in the log"
+        snapshot = Snapshot(log.applied, term, self.raft.tracker.membership, data)
+        if log.applied > log.base_index:
+            self.raft.offer_snapshot(snapshot)
+            try:
+                self._store.keep_snapshot(snapshot)
+                self._store.compact(snapshot.index)
+            except Exception as failure:
+                raise self._stop(f"its store failed: {type(failure).__name__}: {failure}") from failure
+            self.raft.compact(snapshot.index)
+        return snapshot
+
     # -- what is refused -------------------------------------------------------
 
     def _ensure_running(self) -> None:
@@ -137,6 +171,8 @@ class RaftNode:
 
     def _stop(self, reason: str) -> MemberStopped:
         self.stopped = reason
+        # Whoever looks at it must not take it for a leader.
+        self.raft.become_follower(self.raft.term, NOBODY)
         return MemberStopped(f"member {self.raft.member_id!r} stops: {reason}")
 
     def _check_sender(self, envelope: Envelope) -> None:
