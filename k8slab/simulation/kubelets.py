@@ -35,6 +35,7 @@ class Kubelets:
         self._heap: list[tuple[int, int]] = []
         self._down: set[int] = set()
         self._watchers: list[Callable[[Ints, Ints, Ints], None]] = []
+        self._foresees: list[Callable[[Ints, Ints, Ints], Ints] | None] = []
         self._seen = state.version
 
     # -- what others say ------------------------------------------------------------
@@ -44,9 +45,19 @@ class Kubelets:
         self._grow()
         self._lifetime.view[pod_rows] = lifetime_ns
 
-    def on_start(self, watcher: Callable[[Ints, Ints, Ints], None]) -> None:
-        """Call this with the rows of pods whose containers start, when they do, and when they would end (or NEVER)."""
+    def on_start(
+        self,
+        watcher: Callable[[Ints, Ints, Ints], None],
+        foresee: Callable[[Ints, Ints, Ints], Ints] | None = None,
+    ) -> None:
+        """Call this with the rows of pods whose containers start, when they do, and when they would end (or NEVER).
+
+        foresee : of the same, for pods that no workload owns and that have yet to start: int64[n] when the watcher
+                  would make something of each happen, NEVER if it won't; it changes nothing. Without it nobody
+                  can look ahead over starts
+        """
         self._watchers.append(watcher)
+        self._foresees.append(foresee)
 
     def halt(self, node_rows: Ints, now_ns: int) -> None:
         """These nodes are down: what runs there stops, and doesn't end."""
@@ -71,9 +82,9 @@ class Kubelets:
         return np.isin(node_rows, list(self._down))
 
     @property
-    def any_down(self) -> bool:
-        """Whether any node is down."""
-        return bool(self._down)
+    def foreseeable(self) -> bool:
+        """Whether it can be told ahead what comes of containers that start."""
+        return all(foresee is not None for foresee in self._foresees)
 
     # -- for whoever lives through many instants at once ----------------------------------
 
@@ -100,6 +111,20 @@ class Kubelets:
             self.put_back(*(np.array([value]) for value in found.pop()))
         table = np.array(found, dtype=np.int64).reshape(-1, 2)
         return (table[:, 0], table[:, 1]), before_ns
+
+    def foreseen(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> int:
+        """When something first happens to one of these pods, that start then, before it ends; NEVER if nothing does."""
+        first = NEVER
+        for foresee in self._foresees:
+            if foresee is not None and len(pod_rows):
+                at = foresee(pod_rows, start_ns, end_ns)
+                first = min(first, int(at.min()))
+        return first
+
+    def started(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> None:
+        """These pods' containers started; somebody else minds when they end."""
+        for watcher in self._watchers:
+            watcher(pod_rows, start_ns, end_ns)
 
     def put_back(self, at_ns: Ints, pod_rows: Ints) -> None:
         """These pods end then."""

@@ -87,12 +87,13 @@ class Stretch:
         at, rows, before_ns = self._comes(before_ns)
         endings, before_ns = self._kubelets.take_before(before_ns)
         old = _Endings(*endings)
+        ends = self._ends_of(at, rows)
+        before_ns = min(before_ns, self._kubelets.foreseen(rows, at, ends))
         count = int(np.searchsorted(at, before_ns))
-        at, rows = at[:count], rows[:count]
         if not count:
             self._kubelets.put_back(old.at_ns, old.pods)
             return False
-        return self._live(at, rows, old, before_ns)
+        return self._live(at[:count], rows[:count], ends[:count], old, before_ns)
 
     def _quiet(self) -> bool:
         """Whether every loop has nothing to do but what time brings."""
@@ -100,7 +101,7 @@ class Stretch:
         loops = (self._kubelets, self._workloads, self._scheduler)
         due = [loop.next_ns(now_ns) for loop in loops]
         awake = any(at is not None and at <= now_ns for at in due)
-        plain = self._scheduler.waiting == 0 and not self._kubelets.any_down
+        plain = self._scheduler.waiting == 0 and self._kubelets.foreseeable
         # Which devices a pod gets is chosen when it is bound.
         return plain and not awake and not self._state.node_devices.capacity.any()
 
@@ -120,13 +121,16 @@ class Stretch:
             rows = rows[order]
         return at, rows, before_ns
 
-    def _live(self, at: Ints, rows: Ints, old: _Endings, before_ns: int) -> bool:
-        ends = self._ends_of(at, rows)
-        soon = ends < before_ns
-        endings = _sorted(np.concatenate([old.at_ns, ends[soon]]), np.concatenate([old.pods, rows[soon]]))
+    def _live(self, at: Ints, rows: Ints, ends: Ints, old: _Endings, before_ns: int) -> bool:
+        known, soon = old.at_ns < before_ns, ends < before_ns
+        endings = _sorted(
+            np.concatenate([old.at_ns[known], ends[soon]]), np.concatenate([old.pods[known], rows[soon]])
+        )
         leaves_from = np.concatenate([[0], np.searchsorted(endings.at_ns, at, side="right")])
         nodes = self._placer.play(rows, leaves_from, endings.pods)
-        done = len(nodes)
+        # What is put on a node that is down, which nobody knows yet, doesn't end.
+        lost = self._kubelets.down(nodes)
+        done = int(np.argmax(lost)) if lost.any() else len(nodes)
         cut = done < len(rows)
         if cut:
             done, endings = self._cut(at, rows, done, endings)
@@ -175,6 +179,7 @@ class Stretch:
         self._kubelets.put_back(old.at_ns[late], old.pods[late])
         ended = np.isin(rows, played.pods)
         self._kubelets.put_back(ends[~ended], rows[~ended])
+        self._kubelets.started(rows, at, ends)
         self._arrivals.advance(len(rows))
         self._scheduler.passed_over(len(rows))
         self._kubelets.passed_over()
