@@ -33,7 +33,8 @@ class Kubelets:
         self._lifetime = Column(np.int64, fill=NEVER)
         self._ends = Column(np.int64, fill=NEVER)
         self._heap: list[tuple[int, int]] = []
-        self._down: set[int] = set()
+        self._is_down = Column(np.bool_)
+        self._any_down = False
         self._watchers: list[Callable[[Ints, Ints, Ints], None]] = []
         self._foresees: list[Callable[[Ints, Ints, Ints], Ints] | None] = []
         self._seen = state.version
@@ -62,12 +63,12 @@ class Kubelets:
     def halt(self, node_rows: Ints, now_ns: int) -> None:
         """These nodes are down: what runs there stops, and doesn't end."""
         self._catch_up()
-        self._down.update(np.asarray(node_rows).tolist())
+        self._mark(node_rows, True)
         self._ends.view[self._pods_on(node_rows)] = NEVER
 
     def resume(self, node_rows: Ints, now_ns: int) -> None:
         """These nodes are up again: the containers of the pods that still are theirs start anew."""
-        self._down.difference_update(np.asarray(node_rows).tolist())
+        self._mark(node_rows, False)
         pods = self._pods_on(node_rows)
         if len(pods):
             self._state.restart(pods, now_ns)
@@ -78,8 +79,16 @@ class Kubelets:
         self._ends.view[pod_rows] = NEVER
 
     def down(self, node_rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """bool[n]: which of these nodes are down."""
-        return np.isin(node_rows, list(self._down))
+        """bool[n]: which of these nodes are down; none where there is no node."""
+        if not self._any_down:
+            return np.zeros(np.shape(node_rows), dtype=np.bool_)
+        known = (node_rows >= 0) & (node_rows < len(self._is_down.view))
+        return np.asarray(known & self._is_down.view[np.where(known, node_rows, 0)])
+
+    def _mark(self, node_rows: Ints, down: bool) -> None:
+        self._is_down.extend(max(0, self._state.node_count - len(self._is_down.view)))
+        self._is_down.view[node_rows] = down
+        self._any_down = bool(self._is_down.view.any())
 
     @property
     def foreseeable(self) -> bool:
@@ -173,7 +182,7 @@ class Kubelets:
         self._grow()
         lifetime = self._lifetime.view[pod_rows]
         counted = lifetime != NEVER
-        if self._down:
+        if self._any_down:
             up = ~self.down(self._state.pod_node[pod_rows])
             pod_rows, lifetime, counted = pod_rows[up], lifetime[up], counted[up]
         if self._watchers and at_ns < NEVER:

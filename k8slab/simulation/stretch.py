@@ -84,7 +84,8 @@ class Stretch:
         """Live through all instants before this one; False, and nothing done, where that can't be done at once."""
         if not self._quiet():
             return False
-        at, rows, before_ns = self._comes(before_ns)
+        starts_ns = self._workloads.next_ns(self._clock.now())
+        at, rows, before_ns = self._comes(before_ns if starts_ns is None else min(before_ns, starts_ns))
         endings, before_ns = self._kubelets.take_before(before_ns)
         old = _Endings(*endings)
         ends = self._ends_of(at, rows)
@@ -137,7 +138,7 @@ class Stretch:
             nodes, at, rows, ends = nodes[:done], at[:done], rows[:done], ends[:done]
         self._play(at, rows, nodes, endings)
         self._placer.settle(complete=not cut)
-        self._hand_back(at, rows, ends, old, endings)
+        self._hand_back(at, rows, ends, old)
         # Nothing, if the first to come fits nowhere: that is for the scheduler.
         return len(rows) + len(endings.pods) > 0
 
@@ -173,12 +174,12 @@ class Stretch:
         if len(times):
             self._clock.sleep_until(int(times[order[-1]]))
 
-    def _hand_back(self, at: Ints, rows: Ints, ends: Ints, old: _Endings, played: _Endings) -> None:
+    def _hand_back(self, at: Ints, rows: Ints, ends: Ints, old: _Endings) -> None:
         """Tell the loops what was done for them."""
-        late = ~np.isin(old.pods, played.pods)
-        self._kubelets.put_back(old.at_ns[late], old.pods[late])
-        ended = np.isin(rows, played.pods)
-        self._kubelets.put_back(ends[~ended], rows[~ended])
+        gone = self._state.pod_node[old.pods] < 0
+        self._kubelets.put_back(old.at_ns[~gone], old.pods[~gone])
+        runs = self._state.pod_node[rows] >= 0
+        self._kubelets.put_back(ends[runs], rows[runs])
         self._kubelets.started(rows, at, ends)
         self._arrivals.advance(len(rows))
         self._scheduler.passed_over(len(rows))
