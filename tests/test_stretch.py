@@ -108,7 +108,7 @@ def test_faults_break_into_stretches_at_the_same_instants(seed):
         Deployment("web", {"cpu": "100m", "memory": "100"}, replicas=4, startup="10s"),
     ]  # fmt: skip
     faults = [
-        NodeFailures(mtbf="40m", repair="5m"), PodCrashes(mtbf="30m"), OomKills(limit_factor=0.9),
+        NodeFailures(mtbf="40m", repair="5m"), PodCrashes(mtbf="30m"), OomKills(limit_factor=1.0),
         FlappingHeartbeats(mtbf="2h"),
     ]  # fmt: skip
     found = []

@@ -90,7 +90,7 @@ class ContainerFaults:
         return np.where(struck, start_ns + np.where(struck, after, 0), NEVER)
 
     def _strikes_after(self, pod_rows: Ints) -> tuple[Ints, Ints, list[int]]:
-        """int64[n] how long after its next start each pod is struck; and those that started before, at which attempt."""
+        """int64[n] how long after its next start each pod is struck; those that started before, at which attempt."""
         known, count = len(self._first.view), self._state.pod_count
         if known < count:
             rows = np.arange(known, count)
