@@ -207,6 +207,14 @@ def test_a_pod_that_looks_at_others_is_decided_by_numpy_in_between() -> None:
     assert decisions.node_rows.tolist() == [-1, -1, 2, 0, 1]
 
 
+def test_on_one_node_nothing_is_counted_twice() -> None:
+    web = [{"containerPort": 8, "hostPort": 80}]
+    waiting = [pod_of("p0"), pod_of("p1", priority=10), pod_of("p2")]
+    for item in waiting[:2]:
+        item["spec"]["containers"][0]["ports"] = web
+    assert both(KUBE, *inputs_of([node_of("n0", pods="2")], *waiting)).node_rows.tolist() == [-1, 0, 0]
+
+
 @pytest.mark.parametrize("bytes_kept", [0, 10**9])
 def test_what_searches_found_may_be_forgotten(monkeypatch: pytest.MonkeyPatch, bytes_kept: int) -> None:
     monkeypatch.setattr(preempting, "KNOWN_BYTES", bytes_kept)

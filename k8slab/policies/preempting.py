@@ -204,7 +204,8 @@ def _nodes(run: Run) -> Nodes:
     columns = run.snapshot.nodes
     return Nodes(
         allocatable=np.ascontiguousarray(columns.allocatable.T),
-        requested=np.ascontiguousarray(columns.requested.T),
+        # A copy in any case: of one node the transposed array is contiguous already.
+        requested=columns.requested.T.copy(order="C"),
         least=np.full(len(columns), -1, dtype=np.int32),
         lowest=np.full(len(columns), NOBODY, dtype=np.int32),
         version=np.zeros(len(columns), dtype=np.int32),
