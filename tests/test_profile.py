@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from k8slab.errors import InputError, UnknownName
 from k8slab.policies import Policy, plugins, policy
 from k8slab.policies.preemption import DefaultPreemption
 from k8slab.policies.profile import DEFAULT_WEIGHTS, EXTENSION_POINTS, PASSED_OVER, policy_from_configuration
+from k8slab.policies.sampling import Sampling
 
 HEADER = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -395,17 +395,24 @@ def test_the_same_default_constraint_twice() -> None:
         configured(PodTopologySpread={"defaultingType": "List", "defaultConstraints": [POINT, POINT]})
 
 
-def test_what_samples_nodes_or_asks_others_is_said() -> None:
-    with pytest.warns(UserWarning, match="percentageOfNodesToScore is 30: every node is examined"):
-        policy_from_configuration({"percentageOfNodesToScore": 30})
-    with pytest.warns(UserWarning, match=r"profiles\[0\].percentageOfNodesToScore is 5"):
-        policy_from_configuration({"profiles": [{"percentageOfNodesToScore": 5}], "percentageOfNodesToScore": 100})
+@pytest.mark.parametrize(
+    ("document", "percentage"),
+    [
+        ({"percentageOfNodesToScore": 30}, 30),
+        ({"profiles": [{"percentageOfNodesToScore": 5}], "percentageOfNodesToScore": 100}, 5),
+        ({"profiles": [{"percentageOfNodesToScore": 0}], "percentageOfNodesToScore": 30}, None),
+        ({"profiles": [{}], "percentageOfNodesToScore": 100}, None),
+        ({"percentageOfNodesToScore": None}, None),
+    ],
+)
+def test_the_share_of_nodes_to_score_is_heeded(document: Any, percentage: int | None) -> None:
+    sampling = policy_from_configuration(document).sampling
+    assert sampling == (None if percentage is None else Sampling(percentage))
+
+
+def test_what_asks_others_is_said() -> None:
     with pytest.warns(UserWarning, match="extenders are not asked"):
         policy_from_configuration({"extenders": [{"urlPrefix": "http://x"}]})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for silent in (0, 100, None):
-            policy_from_configuration({"percentageOfNodesToScore": silent})
 
 
 # -- the parsers that objects of a dump share ----------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from k8slab.policies.preemption import Preemption
     from k8slab.policies.snapshot import Snapshot
 
+# What a node is told that a search didn't come to, where a policy samples nodes.
+NOT_LOOKED_AT: Final = "not looked at: enough nodes would do before"
 Objects = npt.NDArray[np.object_]
 
 
@@ -185,6 +187,8 @@ def _refusals(judged: Evaluation, nodes: int) -> tuple[Objects, Objects]:
     for index, refusal in judged.refusals:
         for node in np.flatnonzero(refusal.nodes & (judged.refused_by == index)).tolist():
             reasons[node] = refusal.reason if reasons[node] is None else f"{reasons[node]}, {refusal.reason}"
+    if judged.looked_at is not None:
+        reasons[~judged.looked_at & judged.alive] = NOT_LOOKED_AT
     if judged.prefilter is not None:
         outside = judged.prefilter.outside
         refused_by[outside], reasons[outside] = judged.prefilter.plugin, judged.prefilter.told

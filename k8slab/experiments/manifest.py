@@ -118,6 +118,7 @@ def _plugins(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _rebuilt(entry: Mapping[str, Any]) -> Policy:
     from k8slab.policies import Policy
     from k8slab.policies.policy import check_ties
+    from k8slab.policies.sampling import Sampling
 
     shipped = _shipped_plugins()
     foreign = [name for name in _plugin_names(entry) if name not in shipped]
@@ -133,6 +134,7 @@ def _rebuilt(entry: Mapping[str, Any]) -> Policy:
         tuple((_made(plugin, shipped), plugin["weight"]) for plugin in entry["scores"]),
         check_ties(entry["ties"]),
         _made(entry["post_filter"], shipped) if entry["post_filter"] else None,
+        Sampling(**entry["sampling"]) if "sampling" in entry else None,
     )
 
 

@@ -83,8 +83,9 @@ def schedule(
         evictions = tuple(e if e.bound else e._replace(row=int(arrival[e.row])) for e in evictions)
     node_rows.setflags(write=False)
     return Placement(
-        cluster, workload, chosen, seed, rule, arrival, node_rows, decisions.path, seconds, evictions, devices
-    )
+        cluster, workload, chosen, seed, rule, arrival, node_rows, decisions.path, seconds, evictions, devices,
+        decisions.starts,
+    )  # fmt: skip
 
 
 def check_inputs(cluster: object, workload: object) -> None:
@@ -132,6 +133,7 @@ class Placement:
     seconds   : what the decisions took, by the wall
     evictions : pods that had to go for more important ones: rows of the workload, or of the cluster's
                 bound pods; `by` is the number at which the pod arrived that they made room for
+    starts    : int64[P]  by arrival: where the search among the nodes began; None unless the policy samples them
     devices   : int64[P, D]  milli that each pod has of its node's GPUs; None unless the policy tells them apart
     """
 
@@ -146,6 +148,7 @@ class Placement:
     seconds: float
     evictions: tuple[Eviction, ...] = ()
     devices: Ints | None = None
+    starts: Ints | None = None
 
     # -- numbers -------------------------------------------------------------
 
@@ -285,6 +288,7 @@ class Placement:
                 where = self._first_rows[arrived]
                 snapshot.assume_all(arrived[where >= 0], where[where >= 0])
             known = number
+            snapshot.search_start = self._start_of(number)
             yield self.policy.judge(snapshot, int(self.arrival[number]), seed=self.seed, ties=self.ties)
 
     @cached_property
@@ -301,7 +305,12 @@ class Placement:
 
         Its pods are the workload's, in the workload's order.
         """
-        return self._fill(self._empty(self.policy if policy is None else policy), before)
+        snapshot = self._fill(self._empty(self.policy if policy is None else policy), before)
+        snapshot.search_start = 0 if before is None else self._start_of(before)
+        return snapshot
+
+    def _start_of(self, number: int) -> int:
+        return 0 if self.starts is None or number >= len(self) else int(self.starts[number])
 
     def _empty(self, policy: Policy) -> Snapshot:
         snapshot = policy.snapshot(self._nodes, self._pods)

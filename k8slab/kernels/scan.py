@@ -20,6 +20,7 @@ from k8slab.kernels.company import (
     score_company,
     score_spread,
 )
+from k8slab.kernels.sampling import keep_sample
 from k8slab.kernels.scores import Asked, Floats, Ints, Mask, resource_fit, score_pairs
 
 # Positions in Scoring.normalized.
@@ -96,7 +97,7 @@ def _score_share(raw, feasible, weight, total):
 
 
 @kernel
-def place_by_scan(pods, pod_class, allocatable, load, classes, sites, relations, scoring, draws, stops, chosen):
+def place_by_scan(pods, pod_class, allocatable, load, classes, sites, relations, scoring, draws, stops, sample, chosen):
     """Place pods one after another, each looking at every node; gives the index of the next pod. Changes `load`.
 
     pods        : (start, stop) of the pods to place now
@@ -104,6 +105,7 @@ def place_by_scan(pods, pod_class, allocatable, load, classes, sites, relations,
     allocatable : float64[R, N]
     draws       : (random: bool, seed: uint64, pod_row: int64[P])
     stops       : bool[P]   come back to the caller before a pod that fits nowhere
+    sample      : Sample    which of the nodes that will do are looked at
     chosen      : int64[P]  filled with node rows, -1 where no node fits
     """
     resources, nodes = allocatable.shape
@@ -130,6 +132,8 @@ def place_by_scan(pods, pod_class, allocatable, load, classes, sites, relations,
         refuse_ports(ports, relations, port, feasible)
         refuse_skew(amounts, relations, kin, feasible)
         refuse_company(amounts, totals, relations, kin, feasible)
+        if sample.order.shape[0] > 0:
+            keep_sample(feasible, sample, pod)
         fits = False
         for i in range(nodes):
             fits |= feasible[i]

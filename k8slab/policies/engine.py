@@ -13,6 +13,7 @@ All decide alike, bit for bit; tests say so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, get_args
 
 from k8slab.domain.columns import NodeColumns, PodColumns
@@ -33,6 +34,7 @@ SMALL_PODS: Final = 512
 SMALL_PAIRS: Final = 250_000
 SMALL_DRY_RUNS: Final = 1_000
 
+_SAMPLED: Final = "it looks at a sample of the nodes"
 _OF_OTHER_PODS: Final = (plugins.NodePorts, plugins.PodTopologySpread, plugins.InterPodAffinity)
 _SCANNED: Final = (*NORMALIZED, plugins.ImageLocality)
 
@@ -50,11 +52,14 @@ def place(
     if path not in (None, *get_args(Path)):
         raise InputError(f"path={path!r} is none of {', '.join(map(repr, get_args(Path)))}")
     report = progress or (lambda done: None)
+    if policy.sampling is not None and policy.sampling.wanted(int(nodes.alive.sum())) >= nodes.alive.sum():
+        policy = replace(policy, sampling=None)
     run = Run(policy, policy.snapshot(nodes, pods), seed, ties)
     small = len(pods) <= SMALL_PODS and len(pods) * len(nodes) <= SMALL_PAIRS
     if path == "stepwise" or (path is None and small and most_dry_runs(run) <= SMALL_DRY_RUNS):
         return place_stepwise(run, report)
-    by_devices = place_by_devices(run, report) if path in (None, "scan") else None
+    whole = policy.sampling is None
+    by_devices = place_by_devices(run, report) if path in (None, "scan") and whole else None
     if by_devices is not None:
         return by_devices
     reason = _cannot_scan(policy, run.snapshot)
@@ -62,7 +67,7 @@ def place(
     if problem is None:
         reason = no_tree = reason or "its scores or amounts are beyond exact float64"
     else:
-        no_tree = _cannot_use_tree(problem, run)
+        no_tree = _cannot_use_tree(problem, run) if whole else _SAMPLED
     if (path == "tree" and no_tree) or (path in ("scan", "groups") and reason):
         others = "path='stepwise' can" if reason else "path='groups', path='scan' and path='stepwise' can"
         raise InputError(f"policy {policy.name!r} can't run by path {path!r}: {no_tree}; {others}")
@@ -71,7 +76,7 @@ def place(
     if path == "tree" or (path is None and not no_tree and tree_is_faster(problem, ties)):
         return place_by_tree(problem, run, report)
     groups = Groups(problem, run)
-    refusal = groups.refusal()
+    refusal = groups.refusal() if whole else _SAMPLED
     if path == "groups" and refusal:
         others = "path='scan' and path='stepwise' can"
         raise InputError(f"policy {policy.name!r} can't run by path 'groups': {refusal}; {others}")
@@ -86,6 +91,8 @@ def _cannot_scan(policy: Policy, snapshot: Snapshot) -> str:
         return "it has no NodeResourcesFit"
     if len(snapshot.nominated.pods):
         return "a node is promised to a waiting pod"
+    if policy.sampling is not None and _narrows(snapshot):
+        return "a pod names its nodes, of which alone a sample is taken"
     seen: set[type] = set()
     for item in policy.filters:
         known = type(item) in (plugins.NodeResourcesFit, *_OF_OTHER_PODS) and type(item) not in seen
@@ -93,6 +100,12 @@ def _cannot_scan(policy: Policy, snapshot: Snapshot) -> str:
             return f"filter {item.name!r} looks at more than the node's own description"
         seen.add(type(item))
     return _cannot_score(policy, snapshot)
+
+
+def _narrows(snapshot: Snapshot) -> bool:
+    """Whether some pod's affinity names the nodes that it may go to."""
+    required = [spec.node_required or () for spec in snapshot.pods.specs.values]
+    return any(rule.key == "metadata.name" for terms in required for term in terms for rule in term.fields)
 
 
 def _cannot_score(policy: Policy, snapshot: Snapshot) -> str:

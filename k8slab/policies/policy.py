@@ -28,6 +28,7 @@ from k8slab.policies.plugins import (
 )
 from k8slab.policies.plugins.base import asks
 from k8slab.policies.preemption import DefaultPreemption, Preemption
+from k8slab.policies.sampling import Sampling
 from k8slab.policies.snapshot import Snapshot
 from k8slab.policies.source_code import code_hash
 from k8slab.policies.user import UserFilter, UserScore, _check_weight
@@ -71,6 +72,9 @@ class Evaluation:
     weights    : float64[K]
     total      : float64[N]    sum of weight * normalized; only feasible nodes count
     chosen     : the node row by the tie rule, -1 if no node is feasible
+    looked_at  : bool[N]       the nodes that a sampling policy came to; the others count as if they weren't feasible;
+                 None where all were looked at
+    next_start : where a sampling policy's next search starts
     """
 
     filters: tuple[str, ...]
@@ -89,6 +93,8 @@ class Evaluation:
     weights: Floats
     total: Floats
     chosen: int
+    looked_at: Mask | None = None
+    next_start: int = 0
 
     def reasons(self) -> dict[str, int]:
         """How many nodes each reason holds for, most first; a node counts for each of its first refusing filter's."""
@@ -132,6 +138,7 @@ class Eviction(NamedTuple):
 class Decisions:
     """Where the pods go. node_rows : int64[P], -1 for none; path : how it was found; evictions : in their order.
 
+    starts  : int64[P], where each search began by a policy that samples nodes, else None
     devices : int64[P, D], the milli that each pod gets of its node's GPUs; None unless the policy tells them apart
     """
 
@@ -139,6 +146,7 @@ class Decisions:
     path: Path
     evictions: tuple[Eviction, ...] = ()
     devices: npt.NDArray[np.int64] | None = None
+    starts: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +164,7 @@ class Policy:
     scores: tuple[tuple[Score, float], ...]
     ties: Ties = "lowest"
     post_filter: DefaultPreemption | None = None
+    sampling: Sampling | None = None
 
     # -- variations ----------------------------------------------------------
 
@@ -207,6 +216,21 @@ class Policy:
         change = "-preemption" if plugin is None else "+preemption"
         return self if plugin == self.post_filter else self._varied(change, post_filter=plugin)
 
+    def sampled(self, percentage: int = 0, *, at_least: int = 100) -> Policy:
+        """This policy as kube-scheduler runs it on large clusters: a search ends once enough nodes will do.
+
+        percentage : percentageOfNodesToScore, of all nodes; 0 for kube-scheduler's own formula, 100 for all nodes
+        at_least   : never fewer nodes; kube-scheduler's 100
+
+        Raises InputError for what is no percentage or number.
+
+        >>> from k8slab.policies import policy
+        >>> policy("kube-default").sampled(10).name
+        'kube-default+sampled(10%)'
+        """
+        sampling = Sampling(percentage, at_least)
+        return self._varied(f"+sampled({percentage}%)" if percentage else "+sampled", sampling=sampling)
+
     def with_ties(self, ties: Ties) -> Policy:
         """This policy with ties to the "lowest" row or to a "random" one, drawn by the seed."""
         return replace(self, ties=check_ties(ties))
@@ -236,13 +260,15 @@ class Policy:
             ],
             "post_filter": None if self.post_filter is None else _described(self.post_filter),
             "ties": self.ties,
+            **({} if self.sampling is None else {"sampling": self.sampling.arguments()}),
         }
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{weight:g} x {score.name}" for score, weight in self.scores) or "none"
         filters = ", ".join(item.name for item in self.filters) or "none"
         preempts = "; preempts" if self.post_filter is not None else ""
-        return f"<Policy {self.name}: filters {filters}; scores {scores}; ties {self.ties}{preempts}>"
+        samples = "; samples nodes" if self.sampling is not None else ""
+        return f"<Policy {self.name}: filters {filters}; scores {scores}; ties {self.ties}{preempts}{samples}>"
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -281,7 +307,8 @@ class Policy:
         gate = SchedulingGates().holds(decision.spec)
         verdict = Filtering.of(self.filters, decision)
         code = np.where(verdict.code == SUCCESS, UNRESOLVABLE, verdict.code) if gate else verdict.code
-        feasible = code == SUCCESS
+        looked_at, next_start = self._look(snapshot, verdict, code == SUCCESS, bool(gate))
+        feasible = (code == SUCCESS) if looked_at is None else (code == SUCCESS) & looked_at
         decision = decision.among(feasible)
         raw = np.zeros((len(self.scores), len(snapshot.nodes)))
         normalized, took_part = np.zeros_like(raw), np.zeros(len(raw), dtype=np.bool_)
@@ -299,17 +326,29 @@ class Policy:
             gate=gate,
             prefilter=verdict.prefilter,
             feasible=feasible,
-            refused_by=verdict.refused_by,
+            refused_by=verdict.refused_by if looked_at is None else np.where(looked_at, verdict.refused_by, -1),
             refusals=verdict.refusals,
             active=verdict.active,
-            code=code.astype(np.int8),
+            code=(code if looked_at is None else np.where(looked_at, code, UNRESOLVABLE)).astype(np.int8),
             took_part=took_part,
             raw=raw,
             normalized=normalized,
             weights=np.array([weight for _, weight in self.scores], dtype=np.float64),
             total=total,
             chosen=self._choose(total, feasible, seed, int(snapshot.pods.rows[pod]), ties or self.ties),
+            looked_at=looked_at,
+            next_start=next_start,
         )
+
+    def _look(self, snapshot: Snapshot, verdict: Filtering, feasible: Mask, gated: bool) -> tuple[Mask | None, int]:
+        """bool[N] the nodes that a search comes to, None for all; and where the next one starts."""
+        rejected = verdict.prefilter is not None and verdict.prefilter.reason
+        if self.sampling is None or gated or rejected:
+            return None, snapshot.search_start
+        among = None if verdict.prefilter is None else ~verdict.prefilter.outside
+        looked_at, next_start = self.sampling.look(snapshot.search_order, feasible, snapshot.search_start, among)
+        # A search that found nothing came to all of its nodes; those outside keep their reason.
+        return (looked_at if feasible.any() else None), next_start
 
     def preempt(
         self, snapshot: Snapshot, pod: int, judged: Evaluation, *, seed: int = 0, ties: Ties | None = None

@@ -34,6 +34,7 @@ from k8slab.errors import InputError, UnknownName
 from k8slab.policies import plugins
 from k8slab.policies.policy import Policy
 from k8slab.policies.preemption import DefaultPreemption
+from k8slab.policies.sampling import Sampling
 
 Source: TypeAlias = str | PathLike[str] | Mapping[str, Any]
 Object: TypeAlias = Mapping[str, Any]
@@ -100,9 +101,10 @@ def policy_from_configuration(source: Source, profile: str | None = None, *, nam
     profile : which, by its schedulerName; by default the first
     name    : what the policy is called; by default as the profile's scheduler
 
-    Plug-ins that need volumes, claims or a binder are passed over. A UserWarning says so if the
-    configuration samples nodes (percentageOfNodesToScore), has extenders or switches
-    SchedulingGates off: here every node is examined, nobody else is asked, and gates hold.
+    A percentageOfNodesToScore of 1 to 99 is heeded, see `Policy.sampled`. Left out, or 0, it leaves every node
+    to be looked at: kube-scheduler's own formula is `policy.sampled()`. Plug-ins that need volumes, claims or a
+    binder are passed over. A UserWarning says so if the configuration has extenders or switches SchedulingGates
+    off: here nobody else is asked, and gates hold.
     Raises UnknownName for a profile, plug-in, field or argument that there isn't, and
     InputError, with the path in the document, for what kube-scheduler would refuse.
 
@@ -114,7 +116,7 @@ def policy_from_configuration(source: Source, profile: str | None = None, *, nam
     known_only(document, "", _FIELDS)
     _check_header(document, KIND, "")
     chosen, path = _profile(document, profile)
-    _check_sampling(document, chosen, path)
+    percentage = _percentage(document, chosen, path)
     if document.get("extenders"):
         warnings.warn("extenders are not asked: the policy decides without them", stacklevel=2)
     enabled = _Enabled.of(chosen.get("plugins"), f"{path}.plugins")
@@ -129,6 +131,7 @@ def policy_from_configuration(source: Source, profile: str | None = None, *, nam
         scores=tuple((made[plugin], enabled.weight(plugin)) for plugin in enabled.at("score") if plugin in made),
         ties="random",
         post_filter=made["DefaultPreemption"] if "DefaultPreemption" in enabled.at("postFilter") else None,
+        sampling=Sampling(percentage) if 0 < percentage < 100 else None,
     )
 
 
@@ -193,12 +196,11 @@ def _profile(document: Object, wanted: str | None) -> tuple[Object, str]:
     return by_name[wanted]
 
 
-def _check_sampling(document: Object, chosen: Object, path: str) -> None:
+def _percentage(document: Object, chosen: Object, path: str) -> int:
+    """percentageOfNodesToScore, the profile's own if it has one."""
     key = "percentageOfNodesToScore"
     holder, where = (chosen, _in(path, key)) if chosen.get(key) is not None else (document, key)
-    percent = whole_of(holder.get(key) or 0, where, 0, 100)
-    if percent not in (0, 100):
-        warnings.warn(f"{where} is {percent}: every node is examined all the same", stacklevel=3)
+    return whole_of(holder.get(key) or 0, where, 0, 100)
 
 
 # -- which plug-ins, where -----------------------------------------------------

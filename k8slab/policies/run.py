@@ -18,6 +18,7 @@ class Run:
 
     chosen    : int64[P]  node rows, -1 for none; a pod that had to go is on none
     evictions : who had to go, in order
+    starts    : int64[P]  where each pod's search among the nodes began; None where all nodes are looked at
 
     What is decided elsewhere is told by `chosen` and `note`; `catch_up` then brings the snapshot along.
     """
@@ -28,6 +29,7 @@ class Run:
     ties: Ties
     chosen: Ints = field(init=False)
     evictions: list[Eviction] = field(default_factory=list)
+    starts: Ints | None = None
     _lowest: int | None = None
     # Up to which pod, and which eviction, the snapshot knows what was decided.
     _known_pods: int = 0
@@ -36,10 +38,15 @@ class Run:
     def __post_init__(self) -> None:
         self.chosen = np.full(len(self.snapshot.pods), -1, dtype=np.int64)
         self.snapshot.seed = self.seed
+        if self.policy.sampling is not None:
+            self.starts = np.zeros(len(self.chosen), dtype=np.int64)
 
     def place(self, pod: int) -> None:
         """Judge the next pod, let others go for it where the policy does that, and charge its node."""
+        if self.starts is not None:
+            self.starts[pod] = self.snapshot.search_start
         judged = self.policy.judge(self.snapshot, pod, seed=self.seed, ties=self.ties)
+        self.snapshot.search_start = judged.next_start
         node_row = judged.chosen
         if node_row < 0 and self.may_preempt(pod):
             found = self.policy.preempt(self.snapshot, pod, judged, seed=self.seed, ties=self.ties)
@@ -101,6 +108,8 @@ class Run:
             else:
                 self.snapshot.forget(eviction.row, eviction.node_row)
         self._assume(where, first, start, pod)
+        if self.starts is not None:
+            self.snapshot.search_start = int(self.starts[pod])
         self._known_pods, self._known_evictions = pod, len(self.evictions)
 
     def _assume(self, where: Ints, first: int, start: int, stop: int) -> int:
@@ -113,7 +122,7 @@ class Run:
 
     def decisions(self, path: Path) -> Decisions:
         """What came of it."""
-        return Decisions(self.chosen, path, tuple(self.evictions), self._devices())
+        return Decisions(self.chosen, path, tuple(self.evictions), self._devices(), self.starts)
 
     def _devices(self) -> Ints | None:
         table = self.snapshot.devices

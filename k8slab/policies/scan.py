@@ -24,6 +24,7 @@ from k8slab.policies.snapshot import Crowd
 
 if TYPE_CHECKING:
     from k8slab.kernels.company import Relations
+    from k8slab.kernels.sampling import Sample
     from k8slab.kernels.scan import Classes, Load, Sites
 
 SITE_BYTES: Final = int(os.environ.get("K8SLAB_SITE_BYTES", 2**28))
@@ -46,6 +47,7 @@ class Scan:
         self._load = self._read_load()
         self._draws = draws(run.snapshot.pods, run.seed, run.ties)
         self._stops = may_preempt(run)
+        self._sample = _sample(run)
         self._preemptions: Preemptions | None = None
 
     # -- what nodes' descriptions say ----------------------------------------------
@@ -106,6 +108,7 @@ class Scan:
                 self._problem.scoring,
                 self._draws,
                 self._stops,
+                self._sample,
                 self._run.chosen,
             )
         )
@@ -171,6 +174,17 @@ class Scan:
             amounts=np.concatenate([np.zeros(0, dtype=np.int64), *amounts]),
             totals=np.array([part.sum() for part in amounts], dtype=np.int64),
         )
+
+
+def _sample(run: Run) -> Sample:
+    from k8slab.kernels.sampling import Sample
+
+    if run.starts is None or run.policy.sampling is None:
+        none = np.zeros(0, dtype=np.int64)
+        return Sample(none, 0, np.zeros(1, dtype=np.int64), none)
+    order = run.snapshot.search_order
+    start = np.array([run.snapshot.search_start], dtype=np.int64)
+    return Sample(order, run.policy.sampling.wanted(len(order)), start, run.starts)
 
 
 # -- tables of what nodes' descriptions say ----------------------------------------------

@@ -20,6 +20,7 @@ from k8slab.domain.columns import Codes, Ints, NodeColumns, PlacedPods, PodColum
 from k8slab.domain.pod_spec import PLAIN, HostPort, PodSpec, Selector
 from k8slab.domain.resources import CPU, MEMORY, ResourceSchema
 from k8slab.domain.selectors import selector_mask
+from k8slab.policies.sampling import node_order
 
 Mask = npt.NDArray[np.bool_]
 
@@ -217,6 +218,8 @@ class Snapshot:
         self._counters_of: dict[int, list[Counter]] = {}
         self._prepared: dict[Any, Any] = {}
         self.devices: Any = None
+        # Where in `search_order` a policy that samples nodes begins; see sampling.Sampling.
+        self.search_start = 0
         self.seed = 0
         nominated = PlacedPods.none(nodes.schema) if nodes.nominated is None else nodes.nominated
         self.nominated = Crowd(nominated.pods, nodes.schema)
@@ -259,6 +262,11 @@ class Snapshot:
     def bound(self) -> Crowd:
         """The pods that run, with what they count for."""
         return Crowd(self.placed.pods, self.nodes.schema)
+
+    @cached_property
+    def search_order(self) -> Ints:
+        """int64[M]: the nodes in the order in which a policy that samples them looks at them."""
+        return node_order(self.nodes)
 
     def _number_kins(self, keys: set[str]) -> Kin:
         crowds = (self.bound, self.nominated, self.incoming)

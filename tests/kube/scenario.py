@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.kube.filters import NodeAffinity, Plugin, check, prepare
-from tests.kube.objects import UNRESOLVABLE, Cluster, Object, Pod, Status
+from tests.kube.objects import UNRESOLVABLE, Cluster, Node, Object, Pod, Status
 from tests.kube.preemption import fit_message, preempt
 from tests.kube.scores import SCORES
 
@@ -31,8 +31,11 @@ def expectation(scenario: Object) -> Expectation:
     return out
 
 
-def cycle(cluster: Cluster, pod: Pod) -> Expectation:
-    """Filter all nodes and score those that will do."""
+Search = Callable[[list[Node], set[str]], list[Node]]
+
+
+def cycle(cluster: Cluster, pod: Pod, search: Search = lambda nodes, will_do: nodes) -> Expectation:
+    """Filter all nodes and score those that will do. search : the nodes that it comes to."""
     plugins = prepare(cluster, pod)
     prefilter, rejected = turned_down(cluster, plugins, pod)
     out: Expectation = {"preFilter": prefilter, "filter": {}}
@@ -41,7 +44,10 @@ def cycle(cluster: Cluster, pod: Pod) -> Expectation:
         if node.name in rejected:
             stage, status = rejected[node.name]
             out["filter"][node.name] = {"feasible": False, "stage": stage, **status._asdict()}
-    feasible = [node for node in cluster.nodes if node.name not in rejected]
+    names = prefilter.get("nodeNames")
+    among = [node for node in cluster.nodes if names is None or node.name in names]
+    come_to = search(among, {node.name for node in among} - set(rejected))
+    feasible = [node for node in cluster.nodes if node in come_to and node.name not in rejected]
     if not feasible:
         reasons = [reason for _, status in rejected.values() for reason in status.reasons]
         out["message"] = fit_message(len(cluster.nodes), reasons, ", ".join(prefilter.get("reasons", [])))
@@ -93,9 +99,9 @@ def preemption(cluster: Cluster, pod: Pod, limit: tuple[int, int] = (100, 0)) ->
     return preempt(cluster, plugins, pod, {name: status for name, (_, status) in rejected.items()}, limit)
 
 
-def step(cluster: Cluster, pod: Pod) -> Expectation:
+def step(cluster: Cluster, pod: Pod, search: Search = lambda nodes, will_do: nodes) -> Expectation:
     """One pod of a sequence, bound to the first name of the best."""
-    result = cycle(cluster, pod)
+    result = cycle(cluster, pod, search)
     if "message" in result:
         return {"pod": pod.key, "feasible": 0, "message": result["message"]}
     totals = [entry["total"] for entry in result["scores"].values()]
