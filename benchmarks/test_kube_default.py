@@ -1,15 +1,17 @@
-"""kube-default in its full form on 5,000 nodes, every node looked at: the scan, numpy and the slow twin in one run."""
+"""kube-default in its full form on 5,000 nodes: the scan and the groups, numpy and the slow twin in one run."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import k8slab
+from k8slab.domain.columns import Names
 from k8slab.policies import Path
 from tests.kube.scenario import expectation
 
@@ -132,3 +134,71 @@ def test_kube_default_in_full(benchmark: Any, name: str) -> None:
 def compare(benchmark: Any, name: str, rate: float, slower: float) -> None:
     benchmark.extra_info.update({f"{name}: pods a second": slower, f"times {name}": rate / slower})
     print(f"    {name}: {slower:,.1f} pods a second; {rate / slower:,.0f} times")
+
+
+# -- by groups ---------------------------------------------------------------------------
+
+DEPLOYMENTS, MANY = 200, 100_000
+# How many of the pods the scan places, for its answer and its rate.
+SCANNED_PODS = 4_000
+
+
+def spread_over_zones_and_hosts(app: int) -> Object:
+    """Even over zones by force, over hosts as far as can be."""
+    rules = [
+        {"topologyKey": ZONE, "whenUnsatisfiable": "DoNotSchedule"},
+        {"topologyKey": HOSTNAME, "whenUnsatisfiable": "ScheduleAnyway"},
+    ]
+    return {"topologySpreadConstraints": [{"maxSkew": 1, "labelSelector": selector(app), **rule} for rule in rules]}
+
+
+def apart_by_host_near_by_zone(app: int) -> Object:
+    """No two pods of a deployment on one host, rather all in one zone."""
+    return {"affinity": apart(app)["affinity"] | together(app)["affinity"]}
+
+
+# name: (what a pod of a deployment says, pods a second wanted)
+RELATED: dict[str, tuple[Callable[[int], Object], int]] = {
+    "zone spread by force, hostname spread rather": (spread_over_zones_and_hosts, 50_000),
+    "anti-affinity by host, preferred affinity by zone": (apart_by_host_near_by_zone, 30_000),
+}
+
+
+def deployments(says: Callable[[int], Object]) -> k8slab.Workload:
+    """100,000 pods of 200 deployments, each of a size of its own, in an order drawn once."""
+    made = []
+    for app in range(DEPLOYMENTS):
+        requests = {"cpu": f"{50 * (1 + app % 20)}m", "memory": f"{128 * (1 + app // 20)}Mi"}
+        spec = {"containers": [{"name": "c", "image": "app", "resources": {"requests": requests}}], **says(app)}
+        metadata = {"name": f"p{app:05}", "namespace": "default", "labels": {"app": f"app-{app}"}}
+        made.append({"kind": "Pod", "metadata": metadata, "spec": spec, "status": {}})
+    one_each = k8slab.Workload.from_kubernetes({"kind": "List", "items": made})
+    order = np.random.default_rng(0).permutation(np.arange(MANY) % DEPLOYMENTS)
+    return replace(one_each.take(order), names=Names(prefix="p", count=MANY))
+
+
+@pytest.mark.benchmark(timer=time.process_time)
+@pytest.mark.parametrize("name", RELATED)
+def test_pods_that_look_at_one_another(benchmark: Any, name: str) -> None:
+    says, wanted = RELATED[name]
+    cluster = k8slab.Cluster.from_kubernetes({"kind": "List", "items": nodes()})
+    workload = deployments(says)
+    placement = benchmark.pedantic(
+        k8slab.schedule, (cluster, workload), {"ties": "lowest"}, rounds=5, warmup_rounds=1
+    )
+    assert placement.path == "groups"
+    placed = placement.node_rows.tolist()
+    assert min(placed) >= 0
+    rate = MANY / benchmark.stats.stats.median
+    print(f"\n{name}: {rate:,.0f} pods a second, wants {wanted:,}")
+
+    few = workload.take(np.arange(SCANNED_PODS))
+    rows(cluster, workload.take(np.arange(1)), "scan")  # compiled, or read from disk
+    scanned, seconds = timed(lambda: rows(cluster, few, "scan"))
+    assert scanned == placed[:SCANNED_PODS]
+    compare(benchmark, "the scan", rate, SCANNED_PODS / seconds)
+    few = workload.take(np.arange(STEPWISE_PODS))
+    stepwise, seconds = timed(lambda: rows(cluster, few, "stepwise"))
+    assert stepwise == placed[:STEPWISE_PODS]
+    compare(benchmark, "numpy", rate, STEPWISE_PODS / seconds)
+    assert rate > wanted
