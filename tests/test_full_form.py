@@ -149,6 +149,16 @@ def test_pods_make_room_one_after_another_and_what_came_between_is_known() -> No
         (0, True, 0, 1), (1, True, 1, 3), (0, False, 1, 3)]  # fmt: skip
 
 
+def test_the_tree_knows_who_made_room() -> None:
+    nodes = [node("n0"), node("n1"), pod("old", "n0", cpu="4"), pod("older", "n1", cpu="3")]
+    waiting = (pod("small"), pod("first", cpu="4", priority=10), pod("late"), pod("next", priority=10), pod("last"))
+    inputs = inputs_of(nodes, *waiting)
+    decisions = placed(KUBE, *inputs, "tree")
+    assert decisions.node_rows.tolist() == [-1, 0, -1, 1, -1]
+    assert decisions.evictions == placed(KUBE, *inputs, "stepwise").evictions
+    assert len(decisions.evictions) == 2
+
+
 def test_a_pod_that_never_preempts_stays_out() -> None:
     nodes = [node("n0"), pod("old", "n0", cpu="4")]
     inputs = inputs_of(nodes, pod("meek", priority=10, preemptionPolicy="Never"), pod("p", priority=10))
@@ -164,8 +174,7 @@ def test_the_fastest_path_that_heeds_all_is_taken(monkeypatch) -> None:
     assert KUBE.place(*inputs_of(nodes, plain)).path == "tree"
     assert KUBE.place(*inputs_of(nodes, pod("p", affinity=APART))).path == "scan"
     bound = pod("old", "n0", priority=-1)
-    assert KUBE.place(*inputs_of([*nodes, bound], plain)).path == "scan"
-    assert replace(KUBE, post_filter=None).place(*inputs_of([*nodes, bound], plain)).path == "tree"
+    assert KUBE.place(*inputs_of([*nodes, bound], plain)).path == "tree"
     promised = {**pod("q"), "status": {"nominatedNodeName": "n0"}}
     assert KUBE.place(*inputs_of([*nodes, promised], plain)).path == "stepwise"
 
@@ -182,7 +191,6 @@ def nothing_asked() -> dict[str, Any]:
         (pod("p", affinity=APART), "filter 'InterPodAffinity' looks at other pods"),
         (pod("p", topologySpreadConstraints=EVEN), "filter 'PodTopologySpread' looks at other pods"),
         (nothing_asked(), "a pod counts for other amounts than it requests"),
-        (pod("p", priority=5), "a pod may preempt others"),
     ],
 )
 def test_why_there_is_no_tree_is_told(waiting: dict[str, Any], reason: str) -> None:

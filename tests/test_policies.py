@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from k8slab import policies
 from k8slab.domain.columns import NOT_STARTED, Codes, Names, NodeColumns, PodColumns, Taint, Toleration
 from k8slab.domain.resources import ResourceSchema
 from k8slab.errors import InputError, PluginError, UnknownName
-from k8slab.policies import engine
+from k8slab.policies import engine, tree
 from k8slab.policies.policy import draw01
 from tests import naive
 from tests.strategies import EXACT, clusters, problems, workloads
@@ -22,6 +22,7 @@ ZONE = "topology.kubernetes.io/zone"
 PATHS = ("tree", "scan", "stepwise")
 SEEDS = st.integers(0, 2**63 - 1)
 TIES = st.sampled_from([None, "lowest", "random"])
+KUBE = policies.policy("kube-default")
 
 
 def nodes_of(*allocatable, requested=None, taints=None, zones=None, schedulable=None) -> NodeColumns:
@@ -101,6 +102,45 @@ def test_amounts_beyond_exact_floats_are_decided_in_integers(name, problem, seed
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "SMALL_PODS", -1)  # so that the size alone sends nothing to numpy
         assert placed(policies.policy(name), *problem, seed=seed) == naive.place(name, *problem, seed)
+
+
+@pytest.mark.parametrize("name", ["kube-default", "most-allocated", "balanced"])
+@settings(max_examples=40)
+@given(problem=problems(EXACT // 4), seed=SEEDS, ties=TIES, look=st.sampled_from([0.0, 5.0, 20.0]))
+def test_classes_without_a_column_decide_alike(name, problem, seed, ties, look):
+    assume(not dislikes(problem[0]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tree, "FEW", 0)
+        patch.setattr(tree, "_LOOK_NS", look)
+        patch.setattr(tree, "_LOOK_NODE_NS", 0.0)
+        rows = placed(policies.policy(name), *problem, "tree", seed=seed, ties=ties)
+    assert rows == placed(policies.policy(name), *problem, "stepwise", seed=seed, ties=ties)
+
+
+@pytest.mark.parametrize("ties", ["lowest", "random"])
+def test_many_nodes_and_pods_of_many_requests_decide_as_the_scan(ties):
+    rng = np.random.default_rng(0)
+    shapes = rng.choice([(4000, 9000, 30), (8000, 7000, 10), (0, 9000, 40)], size=700)
+    used = (shapes * rng.random((700, 1)) // 2).astype(np.int64)
+    zones = rng.choice(["a", "b"], size=700).tolist()
+    nodes = nodes_of(*shapes.tolist(), requested=used, zones=zones, schedulable=rng.random(700) < 0.9)
+    pods = pods_of(*rng.integers(0, 900, size=(4_000, 2)).tolist())
+    assert placed(KUBE, nodes, pods, "tree", ties=ties) == placed(KUBE, nodes, pods, "scan", ties=ties)
+
+
+@settings(max_examples=40)
+@given(problem=problems(EXACT // 4), seed=SEEDS, ties=TIES, data=st.data())
+def test_pods_that_make_room_go_alike_by_every_path(problem, seed, ties, data):
+    nodes, pods = problem
+    ranks = st.sampled_from([0, 0, 5, 10])
+    priority = np.array(data.draw(st.lists(ranks, min_size=len(pods), max_size=len(pods))), dtype=np.int32)
+    paths = PATHS[1:] if dislikes(nodes) else PATHS
+    found = [
+        policies.policy("kube-default").place(nodes, replace(pods, priority=priority), path=path, seed=seed, ties=ties)
+        for path in paths
+    ]
+    assert len({tuple(decisions.node_rows.tolist()) for decisions in found}) == 1
+    assert all(decisions.evictions == found[-1].evictions for decisions in found)
 
 
 @settings(max_examples=40)

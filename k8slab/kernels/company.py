@@ -158,10 +158,10 @@ def score_company(amounts, totals, relations, kin, feasible, weight, raw, total)
 
 
 @kernel
-def count_pod(amounts, totals, relations, kin, row):
-    """Count a pod of a kin that goes to a node."""
+def count_pod(amounts, totals, relations, kin, row, sign):
+    """Count a pod of a kin that goes to a node, or leaves it: sign 1 or -1."""
     for j in range(relations.start[GAINS, kin], relations.start[GAINS, kin + 1]):
-        counter, gain = relations.rows[j, 0], relations.rows[j, 1]
+        counter, gain = relations.rows[j, 0], sign * relations.rows[j, 1]
         slot = relations.layout[relations.counter[counter, 0], row]
         if slot > 0:
             amounts[relations.counter[counter, 1] + slot] += gain

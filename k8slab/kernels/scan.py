@@ -97,12 +97,17 @@ def _score_share(raw, feasible, weight, total):
 
 
 @kernel
-def place_by_scan(pods, pod_class, allocatable, load, classes, sites, relations, scoring, draws, stops, sample, chosen):
+def place_by_scan(
+    pods, left, pod_class, allocatable, load, classes, sites, relations, scoring, leaving, draws, stops, sample, chosen
+):
     """Place pods one after another, each looking at every node; gives the index of the next pod. Changes `load`.
 
     pods        : (start, stop) of the pods to place now
+    left        : int64[1]  how many have left so far; kept up to date
     pod_class   : int32[P]
     allocatable : float64[R, N]
+    leaving     : int64[P], int64[.]  the pods second[: first[p]] have left before pod p comes; both are
+                  empty where none leaves
     draws       : (random: bool, seed: uint64, pod_row: int64[P])
     stops       : bool[P]   come back to the caller before a pod that fits nowhere
     sample      : Sample    which of the nodes that will do are looked at
@@ -121,7 +126,13 @@ def place_by_scan(pods, pod_class, allocatable, load, classes, sites, relations,
     for counter in range(relations.counter.shape[0]):
         slots = max(slots, relations.counter[counter, 2] + 1)
     marks = np.zeros(slots, np.bool_)
+    leaves_from, leavers = leaving
     for pod in range(pods[0], pods[1]):
+        while leaves_from.shape[0] and left[0] < leaves_from[pod]:
+            gone = leavers[left[0]]
+            left[0] += 1
+            if chosen[gone] >= 0:
+                _charge(load, classes, relations, pod_class[gone], chosen[gone], -1)
         c = pod_class[pod]
         kin, port = classes.key[KIN_KEY, c], classes.key[PORTS_KEY, c]
         allowed = sites.allowed[classes.key[ALLOWED_ROW, c]]
@@ -155,13 +166,21 @@ def place_by_scan(pods, pod_class, allocatable, load, classes, sites, relations,
         score_company(amounts, totals, relations, kin, feasible, weights[NEIGHBOURS], part, total)
         row = select_random(total, feasible, seed, pod_row[pod]) if is_random else select_lowest(total, feasible)
         chosen[pod] = row
-        for r in range(resources):
-            requested[r, row] += classes.amount[HELD, r, c]
-            nonzero[r, row] += classes.amount[NONZERO, r, c]
-        for j in range(relations.start[TAKEN, port], relations.start[TAKEN, port + 1]):
-            ports[relations.rows[j, 0], row] = True
-        count_pod(amounts, totals, relations, kin, row)
+        _charge(load, classes, relations, c, row, 1)
     return pods[1]
+
+
+@kernel
+def _charge(load, classes, relations, c, row, sign):
+    """A pod of a class comes to a node, or leaves it: sign 1 or -1."""
+    requested, nonzero, ports, amounts, totals = load
+    kin, port = classes.key[KIN_KEY, c], classes.key[PORTS_KEY, c]
+    for r in range(requested.shape[0]):
+        requested[r, row] += sign * classes.amount[HELD, r, c]
+        nonzero[r, row] += sign * classes.amount[NONZERO, r, c]
+    for j in range(relations.start[TAKEN, port], relations.start[TAKEN, port + 1]):
+        ports[relations.rows[j, 0], row] = sign > 0
+    count_pod(amounts, totals, relations, kin, row, sign)
 
 
 @kernel

@@ -21,6 +21,7 @@ from k8slab.policies.snapshot import Snapshot
 from k8slab.policies.user import UserFilter, UserScore
 
 if TYPE_CHECKING:
+    from k8slab.kernels.pair import Pair
     from k8slab.kernels.scores import Scoring
 
 _EXACT: Final = 2**53
@@ -102,7 +103,7 @@ class Problem:
     def of(cls, policy: Policy, snapshot: Snapshot) -> Problem | None:
         """None where float64 or whole-number scores could not be exact."""
         nodes, pods = snapshot.nodes, snapshot.pods
-        bonus = _users_scores(policy, snapshot)
+        bonus = users_scores(policy, snapshot)
         if bonus is None:
             return None
         pod_class, first = _classes(snapshot)
@@ -246,7 +247,7 @@ def in_units(amounts: Ints, units: Ints) -> Floats:
 # -- scores -------------------------------------------------------------------------
 
 
-def _users_scores(policy: Policy, snapshot: Snapshot) -> Floats | None:
+def users_scores(policy: Policy, snapshot: Snapshot) -> Floats | None:
     """float64[N]: the weighted users' scores, which depend on the node's description alone; None if one is not whole.
 
     Where some are negative all are raised alike, which changes no order: -1 is the tree's "does not fit".
@@ -289,6 +290,26 @@ def _scoring(scores: list[tuple[Score, float]], schema: ResourceSchema, allocata
         shape_y=shape[:, 1].copy(),
         normalized=normalized,
     )
+
+
+def pair_of(problem: Problem) -> Pair | None:
+    """The scores as a sum over two resources; None where they are another, or the amounts are too large."""
+    from k8slab.kernels import scores as kernels
+    from k8slab.kernels.pair import Pair
+
+    scoring, of_use = problem.scoring, (kernels.LEAST_ALLOCATED, kernels.MOST_ALLOCATED)
+    weight = scoring.plugin_weight
+    place = of_use[1] if weight[of_use[1]] else of_use[0]
+    of_balance = weight[kernels.BALANCED_ALLOCATION]
+    counted = [np.flatnonzero(scoring.resource_weight[place]).tolist()] if weight[place] else []
+    counted += [sorted(scoring.balanced.tolist())] if of_balance else []
+    rows = counted[0] if counted and counted[0] == counted[-1] else []
+    others = weight.sum() - weight[place] - of_balance
+    each = scoring.resource_weight[place][rows] if weight[place] else np.zeros(len(rows))
+    usable = len(rows) == 2 and not others and not scoring.scalar[rows].any() and each.max(initial=0.0) <= 1_000
+    if not usable or problem.allocatable.max(initial=0.0) >= 2**40:
+        return None
+    return Pair(rows[0], rows[1], place == of_use[0], np.array([weight[place], *each, of_balance]))
 
 
 # -- running ------------------------------------------------------------------------

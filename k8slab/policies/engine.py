@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, get_args
 
-from k8slab.domain.columns import NodeColumns, PodColumns
+from k8slab.domain.columns import Ints, NodeColumns, PodColumns
 from k8slab.errors import InputError
 from k8slab.policies import plugins
 from k8slab.policies.by_devices import place_by_devices
@@ -47,6 +47,7 @@ def place(
     ties: Ties,
     path: Path | None,
     progress: Callable[[int], None] | None,
+    departures: Ints | None = None,
 ) -> Decisions:
     """Place the pods by the path asked for, or by the fastest; see Policy.place."""
     if path not in (None, *get_args(Path)):
@@ -54,15 +55,16 @@ def place(
     report = progress or (lambda done: None)
     if policy.sampling is not None and policy.sampling.wanted(int(nodes.alive.sum())) >= nodes.alive.sum():
         policy = replace(policy, sampling=None)
-    run = Run(policy, policy.snapshot(nodes, pods), seed, ties)
+    run = Run(policy, policy.snapshot(nodes, pods), seed, ties, departures)
     small = len(pods) <= SMALL_PODS and len(pods) * len(nodes) <= SMALL_PAIRS
     if path == "stepwise" or (path is None and small and most_dry_runs(run) <= SMALL_DRY_RUNS):
         return place_stepwise(run, report)
     whole = policy.sampling is None
-    by_devices = place_by_devices(run, report) if path in (None, "scan") and whole else None
+    devices_asked = path in (None, "scan") and whole and departures is None
+    by_devices = place_by_devices(run, report) if devices_asked else None
     if by_devices is not None:
         return by_devices
-    reason = _cannot_scan(policy, run.snapshot)
+    reason = _cannot_scan(policy, run.snapshot) or _cannot_see_off(run)
     problem = None if reason else Problem.of(policy, run.snapshot)
     if problem is None:
         reason = no_tree = reason or "its scores or amounts are beyond exact float64"
@@ -76,13 +78,27 @@ def place(
     if path == "tree" or (path is None and not no_tree and tree_is_faster(problem, ties)):
         return place_by_tree(problem, run, report)
     groups = Groups(problem, run)
-    refusal = groups.refusal() if whole else _SAMPLED
+    refusal = "pods leave while others come" if departures is not None else groups.refusal() if whole else _SAMPLED
     if path == "groups" and refusal:
         others = "path='scan' and path='stepwise' can"
         raise InputError(f"policy {policy.name!r} can't run by path 'groups': {refusal}; {others}")
     if path == "groups" or (path is None and not refusal and groups.pays_off()):
         return groups.place_by_groups(report)
     return groups.place_all(report)
+
+
+def _cannot_see_off(run: Run) -> str:
+    if run.departures is not None and may_preempt(run).any():
+        return "pods leave while others may preempt"
+    return ""
+
+
+def tree_problem(run: Run) -> Problem | None:
+    """The arrays to place a run's pods by the tree, None if it can't."""
+    if _cannot_scan(run.policy, run.snapshot):
+        return None
+    problem = Problem.of(run.policy, run.snapshot)
+    return None if problem is None or _cannot_use_tree(problem, run) else problem
 
 
 def _cannot_scan(policy: Policy, snapshot: Snapshot) -> str:
@@ -131,8 +147,7 @@ def _cannot_use_tree(problem: Problem, run: Run) -> str:
     """Why a policy that can be scanned has no tree, "" if it has one."""
     if problem.adjusted:
         return "a pod counts for other amounts than it requests"
-    reason = _compares(run.policy, run.snapshot)
-    return reason or ("a pod may preempt others" if may_preempt(run).any() else "")
+    return _compares(run.policy, run.snapshot)
 
 
 def _compares(policy: Policy, snapshot: Snapshot) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from k8slab.domain.columns import NodeColumns, PodColumns
+from k8slab.domain.columns import Ints, NodeColumns, PodColumns
 from k8slab.errors import InputError, PluginError, UnknownName
 from k8slab.policies.filtering import Filtering, PreFilter, fit_message
 from k8slab.policies.plugins import (
@@ -380,12 +380,15 @@ class Policy:
         ties: Ties | None = None,
         path: Path | None = None,
         progress: Callable[[int], None] | None = None,
+        departures: Ints | None = None,
     ) -> Decisions:
         """Place the pods one after another, each as if it had come alone; changes no argument.
 
         path     : "tree", "groups" and "scan" are compiled, "stepwise" is numpy; all decide alike.
                    By default the fastest that can run this policy on these inputs.
         progress : called now and then with the number of pods done
+        departures : int64[P]  how many of the pods have arrived when a pod leaves, -1 if it stays; none leaves
+                   before it comes
 
         Raises InputError for a path that can't run this policy or a seed that is none,
         PluginError where a user's plug-in misbehaves.
@@ -394,7 +397,7 @@ class Policy:
         from k8slab.policies import engine
 
         rule = self.ties if ties is None else check_ties(ties)
-        return engine.place(self, nodes, pods, check_seed(seed), rule, path, progress)
+        return engine.place(self, nodes, pods, check_seed(seed), rule, path, progress, departures)
 
 
 def _described(plugin: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from k8slab.policies.snapshot import Guest, Snapshot
 class Run:
     """Pods on their way: the snapshot as it is now, and what was decided.
 
+    departures : int64[P]  how many pods have arrived when it leaves, -1 if it stays; None if all stay
     chosen    : int64[P]  node rows, -1 for none; a pod that had to go is on none
     evictions : who had to go, in order
     starts    : int64[P]  where each pod's search among the nodes began; None where all nodes are looked at
@@ -27,6 +29,7 @@ class Run:
     snapshot: Snapshot
     seed: int
     ties: Ties
+    departures: Ints | None = None
     chosen: Ints = field(init=False)
     evictions: list[Eviction] = field(default_factory=list)
     starts: Ints | None = None
@@ -34,12 +37,31 @@ class Run:
     # Up to which pod, and which eviction, the snapshot knows what was decided.
     _known_pods: int = 0
     _known_evictions: int = 0
+    _left: int = 0
 
     def __post_init__(self) -> None:
         self.chosen = np.full(len(self.snapshot.pods), -1, dtype=np.int64)
         self.snapshot.seed = self.seed
         if self.policy.sampling is not None:
             self.starts = np.zeros(len(self.chosen), dtype=np.int64)
+
+    @cached_property
+    def leaving(self) -> tuple[Ints, Ints]:
+        """int64[P], int64[.]: the pods second[: first[p]] have left before pod p comes; both are empty if all stay."""
+        if self.departures is None:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        who = np.flatnonzero(self.departures >= 0)
+        who = who[np.argsort(self.departures[who], kind="stable")]
+        return np.searchsorted(self.departures[who], np.arange(len(self.departures)), side="right"), who
+
+    def see_off(self, pod: int) -> None:
+        """Let those go that leave before a pod comes."""
+        first, who = self.leaving
+        if len(first):
+            for gone in who[self._left : first[pod]].tolist():
+                if self.chosen[gone] >= 0:
+                    self.snapshot.forget(gone, int(self.chosen[gone]))
+            self._left = int(first[pod])
 
     def place(self, pod: int) -> None:
         """Judge the next pod, let others go for it where the policy does that, and charge its node."""
@@ -135,6 +157,7 @@ def place_stepwise(run: Run, report: Callable[[int], None], start: int = 0) -> D
     """Place all pods from `start` on in numpy, plug-in by plug-in: any policy, no compilation, no rounding."""
     pods = len(run.snapshot.pods)
     for pod in range(start, pods):
+        run.see_off(pod)
         run.place(pod)
         if pod % 100 == 99:
             report(pod + 1)

@@ -48,6 +48,7 @@ class Scan:
         self._draws = draws(run.snapshot.pods, run.seed, run.ties)
         self._stops = may_preempt(run)
         self._sample = _sample(run)
+        self._left = np.zeros(1, dtype=np.int64)
         self._preemptions: Preemptions | None = None
 
     # -- what nodes' descriptions say ----------------------------------------------
@@ -99,6 +100,7 @@ class Scan:
         return int(
             kernels.place_by_scan(
                 (start, stop),
+                self._left,
                 self._problem.pod_class,
                 self._problem.allocatable,
                 self._load,
@@ -106,6 +108,7 @@ class Scan:
                 self._sites,
                 self._relations,
                 self._problem.scoring,
+                self._run.leaving,
                 self._draws,
                 self._stops,
                 self._sample,
