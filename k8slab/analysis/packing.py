@@ -145,7 +145,7 @@ def _bars(placement: Placement, nodes: int, resource: str) -> _Bars:
     if len(rows) == 0:
         raise InputError(f"no node has any {resource} to show")
     lost = stranded_amounts(requested, allocatable, workload.requests.sum(axis=0))[r]
-    requests, node_row, _ = all_pods(cluster, workload, placement.node_rows, "namespace")
+    requests, node_row, _ = all_pods(cluster, workload, placement.rows_at_end, "namespace")
     scale = style.for_people(resource)[0]
     foreign = cluster.foreign[r, rows] / scale
     x, height = _blocks(requests[:, r] / scale, node_row, rows, len(cluster))

@@ -51,7 +51,7 @@ def utilization(placement: Placement, by: str = "node") -> pd.DataFrame:
 def node_usage(placement: Placement) -> Ints:
     """int64[R, N]: what is requested on each node; R as in the cluster's schema, then the workload's others."""
     cluster, workload = in_one_schema(placement)
-    requests, node_row, namespace = all_pods(cluster, workload, placement.node_rows, "namespace")
+    requests, node_row, namespace = all_pods(cluster, workload, placement.rows_at_end, "namespace")
     return _sums(cluster, requests, node_row, namespace)[0] + cluster.foreign
 
 
@@ -189,7 +189,7 @@ def _node_group_frame(column: str, owner: Codes[str], cluster: Cluster, requeste
 
 def _pod_group_frame(column: str, by: str, placement: Placement) -> pd.DataFrame:
     cluster, workload = in_one_schema(placement)
-    requests, node_row, owner = all_pods(cluster, workload, placement.node_rows, by)
+    requests, node_row, owner = all_pods(cluster, workload, placement.rows_at_end, by)
     groups = _with_missing(owner)
     sums = _sums(cluster, requests, node_row, groups)[2]
     sums[:, -1] += cluster.foreign.sum(axis=1)

@@ -38,6 +38,7 @@ def schedule(
     seed: int = 0,
     ties: Ties | None = None,
     order: npt.ArrayLike | None = None,
+    departures: npt.ArrayLike | None = None,
     path: Path | None = None,
     progress: bool | Callable[[int], None] | None = None,
 ) -> Placement:
@@ -47,6 +48,8 @@ def schedule(
     seed     : draws among equal nodes where the tie rule is random; whole, from 0
     ties     : "lowest" or "random"; None leaves the policy's own rule
     order    : int[P], the workload's rows in the order they arrive; None for as they stand
+    departures : int[P], by the workload's rows: how many pods have arrived when a pod leaves its node, so that it
+               isn't there when the pod of that number (from 0) comes; -1 for those that stay. None if all stay
     path     : "tree", "groups", "scan" or "stepwise"; None for the fastest that can. All decide alike.
     progress : True shows how far it is once it has lasted two seconds, in a terminal or notebook; None
                in a terminal alone, as a notebook would keep the line; or a function that is called
@@ -54,12 +57,20 @@ def schedule(
 
     A pod that no node can take stays unplaced: that is a result, see `unschedulable()`.
     Raises UnknownName for a policy that isn't, InputError for an empty cluster, a seed
-    that is none, an order that isn't one, PluginError where a user's plug-in misbehaves.
+    that is none, an order that isn't one, a pod that leaves before it comes, PluginError
+    where a user's plug-in misbehaves.
 
     >>> import k8slab
     >>> cluster = k8slab.Cluster.synthetic(nodes=10, seed=1)
     >>> k8slab.schedule(cluster, k8slab.Workload.synthetic(pods=100, seed=1), policy="best-fit")
     <Placement best-fit: 100 of 100 pods on 10 nodes>
+
+    Pods that leave make room: here each when ten more have come.
+
+    >>> number = np.arange(100)
+    >>> churn = np.where(number < 90, number + 10, -1)
+    >>> k8slab.schedule(cluster, k8slab.Workload.synthetic(pods=100, seed=1), departures=churn)
+    <Placement kube-default: 100 of 100 pods on 10 nodes, 10 there at the end>
     """
     check_inputs(cluster, workload)
     chosen = as_policy(policy)
@@ -68,12 +79,14 @@ def schedule(
     if not len(cluster):
         raise InputError(f"cannot place {len(workload):,} pods: the cluster has no nodes")
     arrival = _checked_order(order, len(workload))
+    leave = _checked_departures(departures, arrival, len(workload))
     nodes, pods = columns(cluster, workload, arrival)
+    in_turn = leave if leave is None or arrival is None else leave[arrival]
     began = time.perf_counter()
     shown = progress is True or (progress is None and not in_notebook())
     with progress_bar("placing pods", len(workload), show=shown) as bar:
         report = progress if callable(progress) else bar.reach
-        decisions = chosen.place(nodes, pods, seed=seed, ties=rule, path=path, progress=report)
+        decisions = chosen.place(nodes, pods, seed=seed, ties=rule, path=path, progress=report, departures=in_turn)
     seconds = time.perf_counter() - began
     node_rows, evictions, devices = decisions.node_rows, decisions.evictions, decisions.devices
     if arrival is not None:
@@ -84,7 +97,7 @@ def schedule(
     node_rows.setflags(write=False)
     return Placement(
         cluster, workload, chosen, seed, rule, arrival, node_rows, decisions.path, seconds, evictions, devices,
-        decisions.starts,
+        decisions.starts, leave,
     )  # fmt: skip
 
 
@@ -122,6 +135,27 @@ def _checked_order(order: npt.ArrayLike | None, pods: int) -> Ints | None:
     return arrival
 
 
+def _checked_departures(departures: npt.ArrayLike | None, order: Ints | None, pods: int) -> Ints | None:
+    if departures is None:
+        return None
+    numbers = np.asarray(departures)
+    if numbers.shape != (pods,) or (pods and numbers.dtype.kind not in "iu"):
+        wanted = f"departures must hold a whole number for each of the workload's {pods:,} pods"
+        raise InputError(f"{wanted}; it is {numbers.dtype} of shape {numbers.shape}")
+    arrival = np.arange(pods)
+    if order is not None:
+        arrival[order] = np.arange(pods)
+    wrong = (numbers >= pods) | ((numbers <= arrival) & (numbers != -1))
+    for row in np.flatnonzero(wrong)[:1].tolist():
+        raise InputError(
+            f"departures[{row}] is {numbers[row]:,}; the pod arrives as number {arrival[row]:,}, so it can leave "
+            f"before a number from {arrival[row] + 1:,} to {pods - 1:,}, or stay: -1"
+        )
+    leave = numbers.astype(np.int64)
+    leave.setflags(write=False)
+    return leave
+
+
 @dataclass(frozen=True, eq=False)
 class Placement:
     """Where every pod of a workload went, and all that is needed to say why.
@@ -135,6 +169,8 @@ class Placement:
                 bound pods; `by` is the number at which the pod arrived that they made room for
     starts    : int64[P]  by arrival: where the search among the nodes began; None unless the policy samples them
     devices   : int64[P, D]  milli that each pod has of its node's GPUs; None unless the policy tells them apart
+    departures : int64[P]  by the workload's row: how many pods had arrived when it left, -1 if it stayed; None
+                if all stayed
     """
 
     cluster: Cluster
@@ -149,6 +185,7 @@ class Placement:
     evictions: tuple[Eviction, ...] = ()
     devices: Ints | None = None
     starts: Ints | None = None
+    departures: Ints | None = None
 
     # -- numbers -------------------------------------------------------------
 
@@ -164,6 +201,12 @@ class Placement:
     def placed(self) -> int:
         """How many pods found a node."""
         return int((self.node_rows >= 0).sum())
+
+    @cached_property
+    def rows_at_end(self) -> Ints:
+        """int64[P]: where each pod is at the end, by the workload's row; -1 for those that left too."""
+        left = np.bool_(False) if self.departures is None else self.departures >= 0
+        return np.where(left, -1, self.node_rows)
 
     @property
     def allocatable(self) -> Ints:
@@ -186,6 +229,8 @@ class Placement:
                 snapshot.evict(eviction.row)
             elif not eviction.bound and eviction.by >= number:
                 where[eviction.row] = eviction.node_row
+        if self.departures is not None:
+            where[(self.departures >= 0) & (self.departures <= number)] = -1
         arrived = self.arrival[:number]
         held = arrived[where[arrived] >= 0]
         snapshot.assume_all(held, where[held])
@@ -203,7 +248,7 @@ class Placement:
         return utilization(self, by=by)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a pod, in the workload's order: pod, node (missing where none), arrival, requests, its GPUs."""
+        """One row a pod, in the workload's order: pod, node (missing where none), arrival, departure, requests."""
         import pandas as pd
 
         names = np.array([*self.cluster.names, None], dtype=object)
@@ -212,6 +257,7 @@ class Placement:
             "node": names[self.node_rows],
             "node_row": self.node_rows,
             "arrival": self._arrival_of,
+            "departure": np.full(len(self), -1) if self.departures is None else self.departures,
         }
         for resource, column in zip(self.workload.schema.names, self.workload.schema.columns, strict=True):
             if resource != PODS:
@@ -281,7 +327,7 @@ class Placement:
         for number in numbers:
             if number < known:
                 raise InputError(f"arrival {number} comes after {known}: numbers must rise")
-            if any(known <= eviction.by < number for eviction in self.evictions):
+            if self.departures is not None or any(known <= eviction.by < number for eviction in self.evictions):
                 snapshot = self.snapshot(number)
             else:
                 arrived = self.arrival[known:number]
@@ -349,6 +395,7 @@ class Placement:
             "seed": self.seed,
             "ties": self.ties,
             "order": None if self.order is None else self.order.tolist(),
+            "departures": None if self.departures is None else self.departures.tolist(),
         }
 
     def state(self) -> ClusterState:
@@ -362,7 +409,10 @@ class Placement:
         if lost:
             # Their controllers make them anew: they wait.
             state.unbind(np.array(lost))
-        placed = self.arrival[self.node_rows[self.arrival] >= 0]
+        gone = np.flatnonzero(self.rows_at_end != self.node_rows)
+        if len(gone):
+            state.remove_pods(rows[gone])
+        placed = self.arrival[self.rows_at_end[self.arrival] >= 0]
         devices = None if self.devices is None else self.devices[placed]
         state.bind(rows[placed], self.node_rows[placed], devices=devices, force=not self.policy.checks_fit)
         return state
@@ -388,7 +438,8 @@ class Placement:
     def __repr__(self) -> str:
         used = len(np.unique(self.node_rows[self.node_rows >= 0]))
         pods, nodes = counted(len(self), "pod"), counted(used, "node")
-        return f"<Placement {self.policy.name}: {self.placed:,} of {pods} on {nodes}>"
+        there = "" if self.departures is None else f", {int((self.rows_at_end >= 0).sum()):,} there at the end"
+        return f"<Placement {self.policy.name}: {self.placed:,} of {pods} on {nodes}{there}>"
 
     def _repr_html_(self) -> str:
         allocated = "".join(
