@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from k8slab import policies
@@ -15,7 +15,7 @@ from k8slab.domain.columns import Codes, Taint
 from k8slab.domain.pod_spec import PodSpec
 from k8slab.domain.resources import ResourceSchema
 from k8slab.errors import StateConflict
-from k8slab.policies import Policy
+from k8slab.policies import Policy, placer
 from k8slab.policies.placer import Placer
 from k8slab.state import ClusterState
 
@@ -97,37 +97,71 @@ def expected(policy: Policy, state: ClusterState, rows: np.ndarray, seed: int, t
 NAMES = ["kube-default", "most-allocated", "best-fit", "first-fit"]
 
 
-@settings(max_examples=30)
+@pytest.fixture(params=[False, True], ids=["small", "large"])
+def large(request, monkeypatch) -> bool:
+    """Whether what is small is decided as what is large: by structures that are kept."""
+    if request.param:
+        monkeypatch.setattr(placer, "SMALL_PODS", -1)
+    return request.param
+
+
+SAME_FOR_ALL = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@SAME_FOR_ALL
 @given(st.data(), st.sampled_from(NAMES), st.integers(0, 5), st.sampled_from(["lowest", "random"]))
-def test_a_placer_decides_as_a_fresh_policy_after_any_history(data, name, seed, ties):
+def test_a_placer_decides_as_a_fresh_policy_after_any_history(large, data, name, seed, ties):
     history, policy = History(data), policies.policy(name)
     history.add_nodes()
-    placer = Placer(policy, history.state, seed=seed, ties=ties)
+    decider = Placer(policy, history.state, seed=seed, ties=ties)
     for _ in range(data.draw(st.integers(1, 6))):
         for _ in range(data.draw(st.integers(0, 3))):
             history.change()
         history.add_pods()
         waiting = history.state.pending_rows()
         wanted = expected(policy, history.state, waiting, seed, ties)
-        found = placer.place(waiting)
+        found = decider.place(waiting)
         assert found.tolist() == wanted
         placed = found >= 0
         history.state.bind(waiting[placed], found[placed])
     history.state.check()
 
 
-@settings(max_examples=15)
+@SAME_FOR_ALL
 @given(st.data(), st.sampled_from(NAMES), st.sampled_from(["lowest", "random"]))
-def test_pods_that_are_placed_and_not_bound_yet_count(data, name, ties):
+def test_pods_that_are_placed_and_not_bound_yet_count(large, data, name, ties):
     history, policy = History(data), policies.policy(name)
     history.add_nodes()
-    placer = Placer(policy, history.state, ties=ties)
+    decider = Placer(policy, history.state, ties=ties)
     history.add_pods()
     waiting = history.state.pending_rows()
     wanted = expected(policy, history.state, waiting, 0, ties)
-    assert [int(placer.place(row)[0]) for row in waiting] == wanted
-    placer.forget(waiting)
-    assert placer.place(waiting).tolist() == wanted
+    assert [int(decider.place(row)[0]) for row in waiting] == wanted
+    decider.forget(waiting)
+    assert decider.place(waiting).tolist() == wanted
+
+
+def test_what_is_kept_serves_again_and_new_requests_join(monkeypatch) -> None:
+    monkeypatch.setattr(placer, "SMALL_PODS", -1)
+    made = []
+    monkeypatch.setattr(placer.Kept, "of", lambda *given, of=placer.Kept.of: made.append(1) or of(*given))
+    state, rng = a_state(), np.random.default_rng(0)
+    state.add_nodes([f"n{i}" for i in range(200)], rng.integers(8, 10, size=(3, 200)) * [[900], [1000], [9]])
+    policy = policies.policy("kube-default")
+    decider = Placer(policy, state)
+    for step in range(40):
+        asks = np.column_stack([rng.integers(0, 900, size=(20, 2)), np.ones(20, dtype=np.int64)])
+        pods = state.add_pods([f"p{step}-{i}" for i in range(20)], asks)
+        wanted = expected(policy, state, pods, 0, "lowest")
+        rows = decider.place(pods)
+        assert rows.tolist() == wanted
+        assert decider.path == "tree"
+        state.bind(pods, rows)
+        state.finish(rng.choice(np.flatnonzero(state.pod_node >= 0), 10, replace=False))
+        failing = int(rng.integers(200))
+        state.set_node_state(failing, 1 - int(state.node_state[failing]))
+    # The first time, and for requests larger than those before, and for a node that is the first to fail.
+    assert len(made) <= 8
 
 
 def two_nodes() -> tuple[ClusterState, Placer]:
@@ -137,19 +171,19 @@ def two_nodes() -> tuple[ClusterState, Placer]:
 
 
 def test_pods_fill_one_node_then_the_next_and_come_back_when_one_leaves() -> None:
-    state, placer = two_nodes()
+    state, decider = two_nodes()
     pods = state.add_pods([f"p{i}" for i in range(3)], [[600, 1000, 1]] * 3)
-    rows = placer.place(pods)
+    rows = decider.place(pods)
     assert rows.tolist() == [0, 1, 1]
     state.bind(pods, rows)
     state.finish(pods[:1])
-    assert placer.place(state.add_pods(["late"], [[600, 1000, 1]])).tolist() == [0]
+    assert decider.place(state.add_pods(["late"], [[600, 1000, 1]])).tolist() == [0]
 
 
 def test_a_node_that_fails_takes_no_pod() -> None:
-    state, placer = two_nodes()
+    state, decider = two_nodes()
     state.set_node_state(0, 1)
-    assert placer.place(state.add_pods(["p"], [[600, 1000, 1]])).tolist() == [1]
+    assert decider.place(state.add_pods(["p"], [[600, 1000, 1]])).tolist() == [1]
 
 
 def test_nobody_is_preempted() -> None:
@@ -168,21 +202,21 @@ def test_a_users_plugin_reads_the_arrays_that_were_given() -> None:
     def cool(heat, score):
         score[:] = -heat
 
-    placer = Placer(
+    decider = Placer(
         policies.policy("first-fit").with_score(cool), state, arrays={"heat": np.array([5.0, 1.0])}, ties="lowest"
     )
-    assert placer.place(state.add_pods(["p"], [[600, 1000, 1]])).tolist() == [1]
+    assert decider.place(state.add_pods(["p"], [[600, 1000, 1]])).tolist() == [1]
 
 
 def test_a_pod_that_has_a_node_is_refused() -> None:
-    state, placer = two_nodes()
+    state, decider = two_nodes()
     pod = state.add_pods(["p"], [[600, 1000, 1]])
-    placer.place(pod)
+    decider.place(pod)
     with pytest.raises(StateConflict, match="cannot place pod row 0: it has a node already, 'n0'"):
-        placer.place(pod)
+        decider.place(pod)
     state.bind(pod, 0)
     with pytest.raises(StateConflict, match="it has a node already, 'n0'"):
-        placer.place(pod)
+        decider.place(pod)
     state.remove_pods(pod)
     with pytest.raises(StateConflict, match="cannot place pod row 0: it was removed"):
-        placer.place(pod)
+        decider.place(pod)
