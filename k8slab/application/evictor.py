@@ -55,7 +55,6 @@ class Evictor:
 
     name = "evictor"
     rank: int = Rank.HEALING
-    heeds_pods = False
 
     def __init__(
         self,

@@ -54,7 +54,6 @@ class NodeLifecycleController:
 
     name = "node-lifecycle"
     rank: int = Rank.NODE_LIFECYCLE
-    heeds_pods = False
 
     def __init__(
         self,

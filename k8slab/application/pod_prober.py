@@ -29,7 +29,6 @@ class PodProber:
 
     name = "prober"
     rank: int = Rank.KUBELET
-    heeds_pods = False
 
     def __init__(
         self,
