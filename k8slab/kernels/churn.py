@@ -1,6 +1,6 @@
 """Placing pods that come and go: a table of all nodes' points for all classes of pods, under maxima of blocks.
 
-N nodes, C classes, B blocks of 64 nodes, R resources; for rules that look at one node at a time.
+N nodes, C classes, B blocks of 32 nodes, R resources; for rules that look at one node at a time.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy.typing as npt
 from k8slab.kernels._jit import kernel
 from k8slab.kernels.scores import Asked, Floats, Scoring, score_pairs
 
-SIZE = 64
+SIZE = 32
 
 
 class Board(NamedTuple):
     """What decides.
 
-    points      : int32[B * 64, C]  1 + the node's score for a class, 0 where it doesn't fit or there is no node
+    points      : int32[B * 32, C]  1 + the node's score for a class, 0 where it doesn't fit or there is no node
     best        : int32[B, C]       the most of a block
     allocatable, requested : float64[N, R]  a node's resources side by side
     request     : float64[R, C]
@@ -55,21 +55,29 @@ def _rescore(board, node, scratch):
             can[r, c] = has
             used[r, c] = holds + request[r, c]
     score_pairs(Asked(used, request, used, request, used, request), can, board.scoring, part, total)
-    block = node // SIZE
+    # Floats that say whether it fits: booleans are an eighth as wide, and would end SIMD.
     for c in range(total.shape[0]):
-        fits = board.allowed[node, c]
-        for r in range(request.shape[0]):
-            fits &= (request[r, c] <= 0.0) | (used[r, c] <= can[r, c])
-        new = np.int32(total[c] + board.bonus[node]) + 1 if fits else 0
-        old = board.points[node, c]
-        board.points[node, c] = new
-        if new >= board.best[block, c]:
-            board.best[block, c] = new
-        elif old == board.best[block, c]:
-            most = np.int32(0)
-            for other in range(block * SIZE, (block + 1) * SIZE):
-                most = max(most, board.points[other, c])
-            board.best[block, c] = most
+        part[c] = 1.0 if board.allowed[node, c] else 0.0
+    for r in range(request.shape[0]):
+        for c in range(total.shape[0]):
+            left = can[r, c] - used[r, c] if request[r, c] > 0.0 else 0.0
+            part[c] = part[c] if left >= 0.0 else 0.0
+    extra = board.bonus[node] + 1.0
+    for c in range(total.shape[0]):
+        board.points[node, c] = np.int32((total[c] + extra) * part[c])
+    _raise(board, node // SIZE)
+
+
+@kernel
+def _raise(board, block):
+    """The most of a block, all classes at once: that is SIMD, where the few that changed wouldn't be."""
+    points, best, first = board.points, board.best, block * SIZE
+    for c in range(points.shape[1]):
+        best[block, c] = points[first, c]
+    for row in range(first + 1, first + SIZE):
+        for c in range(points.shape[1]):
+            here = points[row, c]
+            best[block, c] = here if here > best[block, c] else best[block, c]
 
 
 @kernel
