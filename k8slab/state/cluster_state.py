@@ -105,6 +105,7 @@ class ClusterState:
         self._pod_startup = Column(np.int64)
         self._pod_runs = Column(np.int64, fill=NEVER)
         self._pod_ready = Column(np.int64, fill=NEVER)
+        self._pod_unready = Column(np.int64, fill=NEVER)
         self._pod_restarts = Column(np.int32)
 
     # -- columns -----------------------------------------------------------
@@ -213,6 +214,14 @@ class ClusterState:
     def pod_startup_ns(self) -> Ints:
         """int64[P]: how long after its containers' start a pod is ready."""
         return self._pod_startup.view
+
+    @property
+    def pod_unready_ns(self) -> Ints:
+        """int64[P]: when a pod was ready last, or came to its node if it never was ready there; NEVER on no node.
+
+        While it isn't ready, this is when its Ready condition changed last.
+        """
+        return self._pod_unready.view
 
     @property
     def pod_restarts(self) -> npt.NDArray[np.int32]:
@@ -478,6 +487,7 @@ class ClusterState:
             self._pod_startup.extend(count, startup_ns)
             self._pod_runs.extend(count)
             self._pod_ready.extend(count)
+            self._pod_unready.extend(count)
             self._pod_restarts.extend(count)
             if arrived:
                 self._log("POD_ADDED", pod_rows=rows.copy())
@@ -575,6 +585,7 @@ class ClusterState:
         with self.lock:
             pods = self._holding(pod_rows, "set ready")
             if len(pods):
+                self._note_unready(pods, at_ns)
                 self._pod_ready.view[pods] = at_ns
                 self._log("READY", pod_rows=pods, value=at_ns)
 
@@ -587,6 +598,7 @@ class ClusterState:
         with self.lock:
             pods = self._holding(pod_rows, "restart")
             if len(pods):
+                self._note_unready(pods, at_ns + self._pod_startup.view[pods])
                 self._pod_runs.view[pods] = at_ns
                 self._pod_ready.view[pods] = at_ns + self._pod_startup.view[pods]
                 self._pod_restarts.view[pods] += 1
@@ -673,8 +685,10 @@ class ClusterState:
         self._pod_started.view[pods] = np.minimum(self._pod_started.view[pods], at)
         self._pod_runs.view[pods] = at
         self._pod_ready.view[pods] = at + self._pod_startup.view[pods]
+        self._pod_unready.view[pods] = at
         self._pod_runs.view[ended] = NEVER
         self._pod_ready.view[ended] = NEVER
+        self._pod_unready.view[ended] = NEVER
         self._pod_nominated.view[pod_rows] = -1
 
     def update_pod(
@@ -767,6 +781,13 @@ class ClusterState:
             self._pod_started.view[pods] = np.minimum(self._pod_started.view[pods], now_ns)
             self._pod_runs.view[pods] = now_ns
             self._pod_ready.view[pods] = now_ns + self._pod_startup.view[pods]
+            self._pod_unready.view[pods] = now_ns
+
+    def _note_unready(self, pods: Ints, ready_ns: int | Ints) -> None:
+        """Pods that are ready now and, with this for their `pod_ready_ns`, won't be."""
+        now_ns = self._now()
+        ceases = (self._pod_ready.view[pods] <= now_ns) & (ready_ns > np.int64(now_ns))
+        self._pod_unready.view[pods[ceases]] = now_ns
 
     def _log(
         self,
@@ -888,6 +909,7 @@ class ClusterState:
         self.pod_node[pods] = -1
         self._pod_runs.view[pods] = NEVER
         self._pod_ready.view[pods] = NEVER
+        self._pod_unready.view[pods] = NEVER
         return nodes
 
     def _resize(self, pod: Ints, request: Ints, force: bool) -> None:
