@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from k8slab.analysis import style
 from k8slab.domain.instants import SECOND_NS
@@ -99,8 +101,14 @@ class RunPlots:
 
         return run_failures.detectors(self._run, ax=ax)
 
+    def autoscaling(self, autoscaler: str | None = None) -> Figure:
+        """Replicas, and the metrics against their targets. See k8slab.analysis.run_autoscaling.autoscaling."""
+        from k8slab.analysis.run_autoscaling import autoscaling
+
+        return autoscaling(self._run, autoscaler)
+
     def __repr__(self) -> str:
-        return "<plots of a run: .timeline() .utilization() .pending() .failures() .detectors()>"
+        return "<plots of a run: .timeline() .utilization() .pending() .autoscaling() .failures() .detectors()>"
 
 
 def _resources(run: Run) -> list[str]:

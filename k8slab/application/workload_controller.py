@@ -86,7 +86,8 @@ class WorkloadController:
         self._failed: list[int] = []
         self._dirty: set[int] = set()
         self._starts: list[tuple[int, int]] = []
-        self._members: tuple[Ints, Codes32] | None = None
+        self._members: tuple[Ints, Codes32] = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32)
+        self._gone: list[Ints] = []
         self._daemons: list[int] = []
         self._retry_ns: int | None = None
         self._seen = state.version
@@ -141,10 +142,13 @@ class WorkloadController:
 
     def members(self) -> tuple[Ints, Codes32]:
         """int64[] and int32[]: the pods that all workloads have now, and the workload of each."""
-        if self._members is None:
-            rows = [row for pods in self._pods for row in pods]
-            owners = np.repeat(np.arange(len(self._pods), dtype=np.int32), [len(pods) for pods in self._pods])
-            self._members = np.array(rows, dtype=np.int64), owners
+        rows, owners = self._members
+        if self._gone:
+            # By what is there: with hundreds of workloads, going through all lists would cost a millisecond a change.
+            kept = ~np.isin(rows, np.concatenate(self._gone))
+            rows, owners = rows[kept], owners[kept]
+            self._gone.clear()
+            self._members = rows, owners
         return self._members
 
     def scale(self, owner: int, replicas: int) -> None:
@@ -219,7 +223,7 @@ class WorkloadController:
         there = state.pod_alive[rows] & (phase != _SUCCEEDED) & (phase != _FAILED)
         if not there.all():
             self._pods[owner] = rows[there].tolist()
-            self._members = None
+            self._gone.append(rows[~there])
         return np.asarray(rows[there & (state.pod_leaving[rows] == 0)])
 
     def _job_wants(self, owner: int) -> int:
@@ -261,7 +265,8 @@ class WorkloadController:
             startup_ns=spec.startup_ns,
         )
         self._pods[owner] += rows.tolist()
-        self._members = None
+        known, owners = self.members()
+        self._members = np.concatenate([known, rows]), np.append(owners, np.full(count, owner, dtype=np.int32))
         if self._born is not None:
             self._born(rows, owner)
         return rows
@@ -270,7 +275,7 @@ class WorkloadController:
         self._state.remove_pods(rows)
         gone = set(rows.tolist())
         self._pods[owner] = [row for row in self._pods[owner] if row not in gone]
-        self._members = None
+        self._gone.append(rows)
 
     # -- daemon sets ------------------------------------------------------------------------
 

@@ -425,6 +425,32 @@ class UsagePort(Protocol):
         """int64[n, R]: what these pods use now, in the resources' units; 0 for those that don't run."""
 
 
+class MetricsPort(Protocol):
+    """What the metrics APIs answer. MetricUnavailable where there is no answer.
+
+    An instant of NEVER says that there is no sample of a pod.
+    """
+
+    @property
+    def window_ns(self) -> int:
+        """Over how long a sample is averaged."""
+
+    def resources(self, pod_rows: Ints, resources: Sequence[int], now_ns: int) -> tuple[Ints, Ints]:
+        """int64[C, n] and int64[n]: what these pods used of these, in their units, and when each was looked at."""
+
+    def containers(self, container: str, pod_rows: Ints, resource: int, now_ns: int) -> tuple[Ints, Ints, Ints]:
+        """int64[n] three times: what the container of this name of each pod used and requests, and when."""
+
+    def pods(self, name: str, pod_rows: Ints, now_ns: int) -> tuple[Ints, Ints]:
+        """int64[n] and int64[n]: a custom metric of these pods, in thousandths, and when each was looked at."""
+
+    def values(self, name: str, now_ns: int) -> tuple[int, ...]:
+        """The series of a metric of an object or from outside, in thousandths."""
+
+    def steady_until_ns(self, now_ns: int) -> int:
+        """Until when all answers stay as they are while no pod changes; `now_ns` where they change by themselves."""
+
+
 class ScalePort(Protocol):
     """The scale of workloads that are kept at a number of pods, by the number of the workload."""
 

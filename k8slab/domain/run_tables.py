@@ -22,7 +22,8 @@ TABLES: Final[Mapping[str, Mapping[str, Kind]]] = {
         "node_row": "int",
         "detail": "text",
     },
-    # A change of a workload's scale, by whatever autoscaler; and what it would have done but for a limit.
+    # A change of a workload's scale, by whatever autoscaler, or of the reasons why it can't be what metrics want:
+    # replicas before, desired now, and proposed by the metric that wants most; the conditions' reasons.
     "scaling": {
         "time_ns": "int",
         "autoscaler": "text",
@@ -30,8 +31,11 @@ TABLES: Final[Mapping[str, Mapping[str, Kind]]] = {
         "replicas": "int",
         "desired": "int",
         "proposed": "int",
-        "reason": "text",
+        "metric": "text",
         "utilization_percent": "float",
+        "able": "text",
+        "active": "text",
+        "limited": "text",
     },
     # What a healer did about a pod or a node: restart, eviction, drain, replacement.
     "healing": {

@@ -42,11 +42,22 @@ def threshold_direction(config: AutoScalingConfig, replicas: Sequence[Pod], now_
     running = [pod for pod in replicas if pod.phase is PodPhase.RUNNING]
     cpu = utilization_percent([pod.cpu_request for pod in running], [pod.cpu_limit for pod in running])
     memory = utilization_percent([pod.memory_request for pod in running], [pod.memory_limit for pod in running])
+    last_ns = None if config.last_scale_time is None else to_ns(config.last_scale_time)
+    return threshold_step(config, cpu, memory, len(replicas), last_ns, now_ns)
+
+
+def threshold_step(
+    config: AutoScalingConfig, cpu: float, memory: float, replicas: int, last_ns: int | None, now_ns: int
+) -> ScalingDirection:
+    """The rule itself, on utilizations in per cent, NaN for none. last_ns : when the last step was taken"""
+    def cooled(cooldown_s: float) -> bool:
+        return last_ns is None or now_ns - last_ns >= cooldown_s * SECOND_NS
+
     if cpu > config.target_cpu_utilization or memory > config.target_memory_utilization:
-        allowed = len(replicas) < config.max_replicas and _cooled(config, config.scale_up_cooldown, now_ns)
+        allowed = replicas < config.max_replicas and cooled(config.scale_up_cooldown)
         return ScalingDirection.UP if allowed else ScalingDirection.NONE
     if cpu < config.target_cpu_utilization / 2 and memory < config.target_memory_utilization / 2:
-        allowed = len(replicas) > config.min_replicas and _cooled(config, config.scale_down_cooldown, now_ns)
+        allowed = replicas > config.min_replicas and cooled(config.scale_down_cooldown)
         return ScalingDirection.DOWN if allowed else ScalingDirection.NONE
     return ScalingDirection.NONE
 
@@ -58,7 +69,3 @@ def next_to_leave(replicas: Sequence[Pod]) -> Pod | None:
     """
     ranked = [(pod.phase is not PodPhase.RUNNING, to_ns(pod.created_at), place) for place, pod in enumerate(replicas)]
     return replicas[max(ranked)[2]] if ranked else None
-
-
-def _cooled(config: AutoScalingConfig, cooldown_s: float, now_ns: int) -> bool:
-    return config.last_scale_time is None or now_ns - to_ns(config.last_scale_time) >= cooldown_s * SECOND_NS

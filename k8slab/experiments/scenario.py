@@ -24,7 +24,10 @@ from k8slab.units import amount, duration_ns
 Table = Mapping[str, Any]
 
 # kind -> "module:Class", loaded when a scenario names it; its keys are the class's arguments.
-AUTOSCALERS: Final[dict[str, str]] = {}
+AUTOSCALERS: Final[dict[str, str]] = {
+    "horizontal": "k8slab.simulation.autoscalers:HorizontalAutoscaler",
+    "threshold": "k8slab.simulation.autoscalers:ThresholdAutoscaler",
+}
 FAULTS: Final[dict[str, str]] = {}
 
 TOP: Final = ("seed", "until", "policy", "cluster", "trace", "stream", "deployment", "job", "daemonset",

@@ -142,6 +142,10 @@ class Simulation:
             from k8slab.simulation.health import build_health
 
             build_health(world, self.faults, self.health)
+        if self.autoscalers:
+            from k8slab.simulation.autoscalers import build_autoscalers
+
+            build_autoscalers(self.autoscalers, world)
         return world
 
     def __repr__(self) -> str:

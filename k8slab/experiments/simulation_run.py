@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from k8slab.simulation.history import History
     from k8slab.simulation.world import World
 
-DERIVED: Final = ("pods", "nodes", "utilization", "availability", "detectors", "detections")
+DERIVED: Final = ("pods", "nodes", "utilization", "autoscaling", "availability", "detectors", "detections")
 FRAME_NAMES: Final = (*DERIVED, *TABLES)
 Metrics = dict[str, tuple[float, str]]
 
@@ -35,6 +35,7 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
 
     pods, nodes   : one row each, over the whole run
     utilization   : the cluster over time
+    autoscaling   : what each autoscaler saw over time
     events, scaling, healing, health, faults : what the loops told
     availability  : pods of each workload that were ready, and that really served, over time
     detectors     : one row a failure detector: precision, recall, delay, and what its mistakes cost
@@ -48,6 +49,7 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         from k8slab.analysis import run_frames, run_health
+        from k8slab.analysis.run_autoscaling import autoscaling_frame
 
         if name not in FRAME_NAMES:
             raise UnknownName("frame", name, FRAME_NAMES)
@@ -55,7 +57,8 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
             if name in TABLES:
                 self._made[name] = run_frames.table_frame(self._world, name)
             else:
-                make = {
+                make: Any = {
+                    "autoscaling": lambda world, history: autoscaling_frame(world),
                     "pods": run_frames.pods_frame,
                     "nodes": run_frames.nodes_frame,
                     "utilization": run_frames.utilization_frame,

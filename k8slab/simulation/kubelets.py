@@ -113,6 +113,11 @@ class Kubelets:
         """What the state tells up to now was minded by somebody else."""
         self._seen = self._state.version
 
+    @property
+    def nodes_down(self) -> Ints:
+        """int64[]: the nodes that are down."""
+        return np.array(sorted(self._down), dtype=np.int64)
+
     # -- the loop -----------------------------------------------------------------------
 
     def next_ns(self, now_ns: int) -> int | None:

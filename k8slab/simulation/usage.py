@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -123,34 +124,31 @@ class PodUsage:
 
     def usage(self, pod_rows: Ints, now_ns: int) -> Ints:
         """int64[n, R]: what these pods use now; 0 for those whose containers don't run."""
+        return self.of(pod_rows, range(len(self._share)), now_ns).T
+
+    def of(self, pod_rows: Ints, resources: Sequence[int], now_ns: int) -> Ints:
+        """int64[C, n]: what these pods use now of each of these resources."""
+        from k8slab.kernels.pod_usage import use_of_pods
+
         state = self._state
-        used = np.empty((len(pod_rows), len(state.schema)), dtype=np.int64)
-        for r, column in enumerate(self._share):
-            share = np.full(len(pod_rows), _PPM, dtype=np.int64)
-            known = pod_rows < len(column.view)
-            share[known] = column.view[pod_rows[known]]
-            # In two parts: a request in bytes times a share in millionths is beyond int64.
-            whole, rest = np.divmod(state.pod_request[pod_rows, r], _PPM)
-            used[:, r] = whole * share + rest * share // _PPM
-        if len(self._curve):
-            self._share_loads(pod_rows, used, now_ns)
-        used[state.pod_runs_ns[pod_rows] > now_ns] = 0
+        used = np.empty((len(resources), len(pod_rows)), dtype=np.int64)
+        for place, r in enumerate(resources):
+            each = self._each(now_ns) if r == self._cpu else np.zeros(0, dtype=np.int64)
+            use_of_pods(
+                pod_rows, state.pod_request[:, r], self._share[r].view, state.pod_owner, each, state.pod_runs_ns,
+                state.pod_ready_ns, now_ns, used[place],
+            )  # fmt: skip
         return used
 
-    def _share_loads(self, pod_rows: Ints, used: Ints, now_ns: int) -> None:
-        owner = self._state.pod_owner[pod_rows]
-        load = np.where((owner >= 0) & (owner < len(self._load_of)), self._load_of[owner], -1)
-        served = load >= 0
-        if not served.any():
-            return
-        ready = self._ready(now_ns)
-        here = self._state.pod_ready_ns[pod_rows] <= now_ns
-        amount = self.loads(now_ns)[load]
-        each = amount // np.maximum(ready[np.where(served, owner, 0)], 1)
-        used[served, self._cpu] = np.where(here, each, 0)[served]
+    def _each(self, now_ns: int) -> Ints:
+        """int64[owners]: milli-CPU that each ready pod of a workload has of its load; -1 for one without."""
+        from k8slab.kernels.pod_usage import count_ready
 
-    def _ready(self, now_ns: int) -> Ints:
-        """int64[owners]: how many pods of each workload are ready now."""
-        rows, owners = self._scale.members()
-        ready = self._state.pod_ready_ns[rows] <= now_ns
-        return np.bincount(owners[ready], minlength=len(self._load_of))
+        served = np.flatnonzero(self._load_of >= 0)
+        each = np.full(len(self._load_of), -1, dtype=np.int64)
+        if len(served):
+            ready = np.empty(len(each), dtype=np.int64)
+            rows, owners = self._scale.members()
+            count_ready(rows, owners, self._state.pod_ready_ns, now_ns, ready)
+            each[served] = self.loads(now_ns)[self._load_of[served]] // np.maximum(ready[served], 1)
+        return each

@@ -94,6 +94,7 @@ class MetricSpec:
 
     type   : Resource, ContainerResource, Pods, Object or External; any other is refused when evaluated
     target : per cent for Utilization, else milli
+    name   : of a Pods, Object or External metric, by which its source knows it
     """
 
     type: str
@@ -101,6 +102,7 @@ class MetricSpec:
     target: int = 0
     resource: str = ""
     container: str | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         if self.type in ("Resource", "ContainerResource", "Pods", "Object", "External"):

@@ -1,0 +1,323 @@
+"""The HorizontalPodAutoscaler controller: all autoscalers, every 15 s, over the state's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from k8slab.application.calendar import Rank, Ticks
+from k8slab.application.horizontal_rules import (
+    CONDITIONS,
+    REASONS,
+    ArrayRules,
+    HorizontalRules,
+    ScalarRules,
+    static_metrics,
+    static_rules,
+)
+from k8slab.domain.autoscaling.horizontal import Condition
+from k8slab.domain.autoscaling.values import HorizontalPodAutoscaler, HpaConfig, MetricSpec, MetricUnavailable
+from k8slab.domain.columns import NEVER, Codes32
+from k8slab.domain.instants import SECOND_NS
+from k8slab.domain.models import POD_PHASES, PodPhase
+from k8slab.domain.ports import ClusterStatePort, EventSinkPort, MetricsPort, ScalePort
+from k8slab.domain.resources import CPU
+from k8slab.errors import InputError, K8slabError
+from k8slab.kernels.horizontal_columns import ABLE, ACTIVE, LIMITED, Ints, Metrics, Pods, Verdict
+
+SYNC_PERIOD_NS: Final = 15 * SECOND_NS
+_PENDING: Final = POD_PHASES.index(PodPhase.PENDING)
+_RUNNING: Final = POD_PHASES.index(PodPhase.RUNNING)
+_FAILED: Final = POD_PHASES.index(PodPhase.FAILED)
+_MILLI: Final = 1000
+
+
+@dataclass(frozen=True)
+class ScaledWorkload:
+    """An autoscaler and whose scale it writes.
+
+    workload : the name that the ScalePort knows
+    """
+
+    name: str
+    workload: str
+    hpa: HorizontalPodAutoscaler
+
+
+@dataclass(frozen=True)
+class Sync:
+    """What a sync saw and decided, for who records it.
+
+    spec, ready : int64[H]; verdict : of this sync; it is filled anew by the next
+    """
+
+    time_ns: int
+    spec: Ints
+    ready: Ints
+    verdict: Verdict
+
+
+class HorizontalScaler:
+    """kube-controller-manager's horizontal pod autoscaling, for any number of autoscalers.
+
+    autoscalers : no two of one name. Two of one workload are both refused its pods, as Kubernetes does
+    config      : the flags, for all of them
+    period_ns   : how often all are looked at
+    compiled    : decide by one compiled pass over arrays; else by the scalar rule, which needs nothing compiled and
+                  is as fast for a few pods. Both decide the same
+    watch       : called after each sync
+
+    When nothing that it looks at can change before something else happens, no sync is made;
+    what those would have remembered is made up for. Raises UnknownName for a workload that
+    isn't there.
+    """
+
+    name = "horizontal-autoscaler"
+    rank: int = Rank.AUTOSCALING
+
+    def __init__(
+        self,
+        state: ClusterStatePort,
+        scale: ScalePort,
+        metrics: MetricsPort,
+        sink: EventSinkPort,
+        autoscalers: Sequence[ScaledWorkload],
+        *,
+        config: HpaConfig | None = None,
+        period_ns: int = SYNC_PERIOD_NS,
+        start_ns: int = 0,
+        compiled: bool = True,
+        watch: Callable[[Sync], None] | None = None,
+        name: str = "horizontal-autoscaler",
+    ) -> None:
+        names = [one.name for one in autoscalers]
+        for other in names:
+            if names.count(other) > 1:
+                raise InputError(f"two autoscalers are named {other!r}; wanted a name of its own for each")
+        self.name = name
+        self._state = state
+        self._scale = scale
+        self._metrics = metrics
+        self._sink = sink
+        self._watch = watch
+        self._ticks = Ticks(period_ns, start_ns)
+        self.autoscalers = tuple(autoscalers)
+        hpas = [one.hpa for one in autoscalers]
+        flags = config if config is not None else HpaConfig()
+        self._owners = [scale.owner(one.workload) for one in autoscalers]
+        self._columns = _Quantities(hpas, state.schema.names)
+        self._rules = static_rules(hpas, flags, metrics.window_ns)
+        self._looked_at = static_metrics(hpas, self._columns.places)
+        self._engine: HorizontalRules = (
+            ArrayRules(hpas, self._rules, period_ns) if compiled else ScalarRules(hpas, flags)
+        )
+        self._rules.ambiguous[:] = [self._owners.count(owner) > 1 for owner in self._owners]
+        self._target = self._targets(max(self._owners, default=-1) + 1)
+        self._told = np.full((3, len(hpas)), -1, dtype=np.int8)
+        # While nothing can change: the version of the state that this holds for, and until when.
+        self._quiet: tuple[int, int] | None = None
+        self._asked_ns = start_ns
+        self._last_ns = start_ns
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the last sync decided."""
+        return self._engine.verdict
+
+    def conditions(self, name: str) -> Mapping[str, Condition]:
+        """An autoscaler's conditions after the last sync, by type."""
+        h = [one.name for one in self.autoscalers].index(name)
+        codes = self._engine.verdict.reasons[:, h]
+        found = {kind: REASONS[row][codes[row]] for row, kind in enumerate(CONDITIONS)}
+        status = {
+            "AbleToScale": found["AbleToScale"] != "FailedUpdateScale",
+            "ScalingActive": found["ScalingActive"] == "ValidMetricFound",
+            "ScalingLimited": found["ScalingLimited"] != "DesiredWithinRange",
+        }
+        return {kind: Condition(str(status[kind]), reason) for kind, reason in found.items() if reason}
+
+    # -- the loop ------------------------------------------------------------------------
+
+    def next_ns(self, now_ns: int) -> int | None:
+        if self._quiet is None:
+            return self._ticks.next_ns
+        version, until_ns = self._quiet
+        if self._state.version == version:
+            # Up to now nothing changed: syncs up to and with this instant would have found so.
+            self._asked_ns = now_ns
+            return None if until_ns == NEVER else self._tick_from(until_ns)
+        return self._tick_from(self._asked_ns + 1)
+
+    def run_once(self, now_ns: int) -> None:
+        period_ns, skipped = self._ticks.period_ns, self._quiet is not None
+        if skipped:
+            self._ticks.next_ns = self._tick_from(now_ns - period_ns + 1)
+            if self._ticks.next_ns - period_ns > self._last_ns:
+                self._engine.repeat(self._ticks.next_ns - period_ns)
+        self._ticks.take(now_ns)
+        self._last_ns = now_ns
+        rules = self._rules
+        self._engine.decide(now_ns, rules, self._looked_at, self._read(now_ns))
+        verdict = self._engine.verdict
+        moved = verdict.desired != rules.spec
+        if moved.any():
+            self._write(np.flatnonzero(moved).tolist(), now_ns)
+        self._tell(moved, now_ns)
+        if self._watch is not None:
+            self._watch(Sync(now_ns, rules.spec, self._engine.counts.ready, verdict))
+        self._quiet = None
+        if not self._engine.counts.alters[0] and verdict.steady.all():
+            until_ns = self._metrics.steady_until_ns(now_ns)
+            if until_ns > self._ticks.next_ns:
+                self._quiet, self._asked_ns = (self._state.version, until_ns), now_ns
+
+    def _tick_from(self, at_ns: int) -> int:
+        """The first sync that would be made at `at_ns` or after."""
+        ticks = self._ticks
+        later = max(0, -(-(at_ns - ticks.next_ns) // ticks.period_ns))
+        return ticks.next_ns + later * ticks.period_ns
+
+    # -- what is looked at ---------------------------------------------------------------
+
+    def _read(self, now_ns: int) -> Pods:
+        """The columns of this sync."""
+        state = self._state
+        rows, owners = self._scale.members()
+        self._rules.spec[:] = [self._scale.replicas(owner) for owner in self._owners]
+        if len(owners) and int(owners.max()) >= len(self._target):
+            self._target = self._targets(int(owners.max()) + 1)
+        used, taken_ns, own, own_request, own_taken_ns = self._columns.read(
+            self._looked_at, self._metrics, rows, owners, self._owners, now_ns
+        )
+        return Pods(
+            rows, owners, self._target, _PENDING, _RUNNING, _FAILED, state.pod_phase, state.pod_leaving,
+            state.pod_alive, state.pod_ready_ns, state.pod_unready_ns, state.pod_started, state.pod_request,
+            used, taken_ns, own, own_request, own_taken_ns,
+        )  # fmt: skip
+
+    def _targets(self, count: int) -> Ints:
+        """int64[owners]: the autoscaler of each workload; of two the last, as both are refused."""
+        target = np.full(count, -1, dtype=np.int64)
+        target[self._owners] = np.arange(len(self._owners))
+        return target
+
+    # -- what is done ----------------------------------------------------------------------
+
+    def _write(self, autoscalers: list[int], now_ns: int) -> None:
+        for h in autoscalers:
+            spec = int(self._rules.spec[h])
+            try:
+                self._scale.scale(self._owners[h], int(self._engine.verdict.desired[h]))
+            except K8slabError:
+                self._engine.settle(h, spec, now_ns, written=False)
+            else:
+                self._engine.settle(h, spec, now_ns, written=True)
+
+    def _tell(self, moved: np.ndarray, now_ns: int) -> None:
+        """A row for each autoscaler that took a step, or whose metrics or limits are others than before."""
+        verdict = self._engine.verdict
+        reasons = verdict.reasons
+        changed = moved | (reasons[ACTIVE:] != self._told[ACTIVE:]).any(axis=0)
+        self._told[:] = reasons
+        first = self._looked_at.first
+        for h in np.flatnonzero(changed).tolist():
+            mine = slice(first[h], first[h + 1])
+            wins = int(first[h] + np.argmax(verdict.wanted[mine])) if first[h] < first[h + 1] else -1
+            valid = reasons[LIMITED, h] != 0
+            utilization = int(verdict.utilization[wins]) if valid else -1
+            metric = self.autoscalers[h].hpa.metrics[wins - int(first[h])] if valid else None
+            self._sink.emit(
+                "scaling", time_ns=now_ns, autoscaler=self.autoscalers[h].name, workload=self.autoscalers[h].workload,
+                replicas=int(self._rules.spec[h]), desired=int(verdict.desired[h]), proposed=int(verdict.proposed[h]),
+                metric=metric_label(metric) if metric is not None else "",
+                utilization_percent=float(utilization) if utilization >= 0 else float("nan"),
+                able=REASONS[ABLE][reasons[ABLE, h]], active=REASONS[ACTIVE][reasons[ACTIVE, h]],
+                limited=REASONS[LIMITED][reasons[LIMITED, h]],
+            )  # fmt: skip
+
+
+class _Quantities:
+    """What pods are measured by: their resources, and quantities of their own, of a container or a custom metric.
+
+    Custom metrics of different autoscalers share rows, as no pod has two autoscalers.
+
+    places : of each metric its row among the resources' (-1 for another), column or row, and factor to milli
+    """
+
+    def __init__(self, hpas: Sequence[HorizontalPodAutoscaler], resources: Sequence[str]) -> None:
+        self._resources = list(resources)
+        self._specs = [(h, metric) for h, hpa in enumerate(hpas) for metric in hpa.metrics]
+        plain = {metric.resource for _, metric in self._specs if self._is_plain(metric)}
+        self._read_of = [r for r, name in enumerate(self._resources) if name in plain]
+        self.places = [
+            self._place(metric, slot) for hpa in hpas for slot, metric in enumerate(hpa.metrics)
+        ]
+        self._slots = max((place[1] + 1 for place in self.places if place[0] < 0), default=0)
+        self._others = [(m, h, one) for m, (h, one) in enumerate(self._specs) if not self._is_plain(one)]
+
+    def _is_plain(self, metric: MetricSpec) -> bool:
+        return metric.type == "Resource" and metric.resource in self._resources
+
+    def _place(self, metric: MetricSpec, slot: int) -> tuple[int, int, int]:
+        if self._is_plain(metric):
+            r = self._resources.index(metric.resource)
+            return self._read_of.index(r), r, _factor(metric)
+        return -1, 0 if metric.type in ("Object", "External") else slot, 1
+
+    def read(
+        self,
+        looked_at: Metrics,
+        metrics: MetricsPort,
+        rows: Ints,
+        owners: Codes32,
+        targets: Sequence[int],
+        now_ns: int,
+    ) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+        """used, taken_ns, own, own_request, own_taken_ns of Pods; values and failures go into `looked_at`."""
+        looked_at.failed[:] = False
+        used, taken_ns = np.zeros((0, len(rows)), dtype=np.int64), np.zeros(0, dtype=np.int64)
+        if self._read_of:
+            try:
+                used, taken_ns = metrics.resources(rows, self._read_of, now_ns)
+            except MetricUnavailable:
+                looked_at.failed[looked_at.column >= 0] = True
+        shape = (self._slots, len(rows))
+        own, asked, own_taken = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, NEVER)
+        for m, h, metric in self._others:
+            try:
+                if metric.type in ("Object", "External"):
+                    looked_at.value[m] = min(sum(metrics.values(metric.name, now_ns)), NEVER)
+                    continue
+                mine, slot = np.flatnonzero(owners == targets[h]), self.places[m][1]
+                if metric.type == "Pods":
+                    own[slot, mine], own_taken[slot, mine] = metrics.pods(metric.name, rows[mine], now_ns)
+                else:
+                    own[slot, mine], asked[slot, mine], own_taken[slot, mine] = self._container(
+                        metric, metrics, rows[mine], now_ns
+                    )
+            except MetricUnavailable:
+                looked_at.failed[m] = True
+        return used, taken_ns, own, asked, own_taken
+
+    def _container(self, metric: MetricSpec, metrics: MetricsPort, rows: Ints, now_ns: int) -> tuple[Ints, Ints, Ints]:
+        if metric.type != "ContainerResource" or metric.resource not in self._resources:
+            raise MetricUnavailable("unknown_source", f"no {metric.type} metric of {metric.resource!r}")
+        r, factor = self._resources.index(metric.resource), _factor(metric)
+        used, asked, taken_ns = metrics.containers(metric.container or "", rows, r, now_ns)
+        return used * factor, asked * factor, taken_ns
+
+
+def _factor(metric: MetricSpec) -> int:
+    return 1 if metric.resource == CPU else _MILLI
+
+
+def metric_label(metric: MetricSpec) -> str:
+    """A metric in a word or two: cpu, app/cpu, requests."""
+    if metric.type in ("Resource", "ContainerResource"):
+        return f"{metric.container}/{metric.resource}" if metric.container else metric.resource
+    return metric.name
+
+
