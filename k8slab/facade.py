@@ -11,16 +11,24 @@ from k8slab.application.auto_scaler import AutoScaler
 from k8slab.application.background import BackgroundLoop
 from k8slab.application.consensus_manager import ConsensusManager
 from k8slab.application.control_loop import ControlLoop
+from k8slab.application.disruption_budgets import Budget
 from k8slab.application.health_monitor import HealthMonitor
+from k8slab.application.ledger import state_of
+from k8slab.application.live_cluster import LiveCluster
 from k8slab.application.pod_scheduler import LEAST_USED, PodScheduler
 from k8slab.application.self_healer import EVENTS_KEPT, SelfHealer
+from k8slab.domain.autoscaling.horizontal import Condition
+from k8slab.domain.autoscaling.values import HorizontalPodAutoscaler
+from k8slab.domain.disruption import BudgetSpec
 from k8slab.domain.instants import from_ns
 from k8slab.domain.models import AutoScalingConfig, Node, NodeState, Pod, PodPhase, RaftState, SelfHealingEvent
-from k8slab.domain.ports import ClockPort, HealthSourcePort, NodeRepositoryPort, PodRepositoryPort
+from k8slab.domain.ports import ClockPort, ControllerPort, HealthSourcePort, NodeRepositoryPort, PodRepositoryPort
+from k8slab.errors import InputError
 from k8slab.infrastructure.clocks import WallClock
 from k8slab.infrastructure.health import ReportedHealth
 from k8slab.infrastructure.in_memory_node_repository import InMemoryNodeRepository
 from k8slab.infrastructure.in_memory_pod_repository import InMemoryPodRepository
+from k8slab.infrastructure.reported_metrics import ReportedMetrics
 from k8slab.policies import Policy
 from k8slab.state import ClusterState
 
@@ -41,7 +49,7 @@ class KubernetesOrchestrator:
     health      : where news of failures come from; by default `ReportedHealth`, which
                   takes reports. `FaultModel(...)` makes things fail
     policy      : how schedule_pod chooses, see PodScheduler
-    background  : whether a daemon thread calls step() every 5 s
+    background  : whether a daemon thread runs all this: every check each 5 s, other controllers when they are due
 
     Safe to call from several threads. close(), or leaving a with block, ends its
     threads; it still answers after that.
@@ -80,8 +88,16 @@ class KubernetesOrchestrator:
             clock=self.clock,
         )
         self.consensus = ConsensusManager(node_id, clock=self.clock)
-        self._control = ControlLoop(self.monitor, self.autoscaler, self.scheduler, self.consensus)
-        self._loop = BackgroundLoop(self._control.step, INTERVAL_S, "k8slab-control")
+        shared = state_of(self.nodes)
+        self._state = shared if shared is not None and shared is state_of(self.pods) else None
+        self._control = ControlLoop(
+            self.monitor, self.autoscaler, self.scheduler, self.consensus, clock=self.clock, interval_s=INTERVAL_S,
+            lock=self._state.lock if self._state is not None else None,
+        )  # fmt: skip
+        self._live: LiveCluster | None = None
+        self._making = threading.Lock()
+        self.metrics = ReportedMetrics(self._state, self.clock) if self._state is not None else None
+        self._loop = BackgroundLoop(self._control.run_due, INTERVAL_S, "k8slab-control")
         self._add_own_nodes()
         self.consensus.start_consensus_protocol()
         if background if background is not None else clock is None:
@@ -124,6 +140,80 @@ class KubernetesOrchestrator:
         """The last events, at most `limit`, oldest first."""
         return self.healer.get_healing_events(limit)
 
+    # -- the controllers of simulated runs, live -----------------------------------
+
+    def deploy(self, name: str, template: Pod, replicas: int = 1) -> None:
+        """Keep so many pods like `template`, called NAME-0, NAME-1, ...; those that are lost are made anew.
+
+        Raises InputError for a name that is taken, and where pods and nodes are not kept in one state: controllers
+        read its columns.
+        """
+        self._controllers.deploy(name, template, replicas)
+        self._loop.wake()
+
+    def scale(self, name: str, replicas: int) -> None:
+        """Give a deployment another number of pods. Raises UnknownName, which says the nearest."""
+        self._controllers.scale(name, replicas)
+        self._loop.wake()
+
+    def autoscale(self, name: str, hpa: HorizontalPodAutoscaler) -> None:
+        """Scale a deployment every 15 s by a HorizontalPodAutoscaler, on what `metrics` is told by reports."""
+        self._controllers.autoscale(name, hpa)
+        self._loop.wake()
+
+    def autoscaler_conditions(self, name: str) -> dict[str, Condition]:
+        """AbleToScale, ScalingActive and ScalingLimited of a deployment's autoscaler, after its last sync."""
+        return self._controllers.conditions(name)
+
+    def protect(
+        self,
+        name: str,
+        deployment: str,
+        *,
+        min_available: int | str | None = None,
+        max_unavailable: int | str | None = None,
+    ) -> None:
+        """A disruption budget for a deployment: evictions and drains are held to it. One of the two, as "80%" or 3."""
+        if (min_available is None) == (max_unavailable is None):
+            raise InputError(f"budget {name!r}: wanted one of min_available and max_unavailable")
+        self._controllers.protect(Budget(name, BudgetSpec(min_available, max_unavailable), workload=deployment))
+
+    def evict(self, pod_id: str, reason: str = "eviction") -> bool:
+        """End a pod with 30 s of grace; False if a disruption budget forbids it now.
+
+        A deployment's pod is made anew at once, any other waits for a node again.
+        """
+        admitted = self._controllers.evict(pod_id, reason)
+        self._loop.wake()
+        return admitted
+
+    def drain(self, node_id: str, reason: str = "maintenance") -> None:
+        """Cordon a node and evict its pods, again every 5 s until the budgets have admitted all."""
+        self._controllers.drain(node_id, reason)
+        self._loop.wake()
+
+    def uncordon(self, node_id: str) -> None:
+        """Let pods come to a node again, and stop draining it."""
+        self._controllers.uncordon(node_id)
+
+    def add_controller(self, controller: ControllerPort) -> None:
+        """Run a controller of your own on the same calendar, in the same thread. StateConflict if its name is taken."""
+        self._control.add(controller)
+        self._loop.wake()
+
+    @property
+    def _controllers(self) -> LiveCluster:
+        with self._making:
+            if self._live is None:
+                if self._state is None or self.metrics is None:
+                    raise InputError(
+                        "deployments, autoscalers and budgets need pods and nodes that are kept in one state: "
+                        "wanted InMemoryPodRepository(state) and InMemoryNodeRepository(state), or neither"
+                    )
+                record = self.healer.record_healing_event
+                self._live = LiveCluster(self._state, self.metrics, self._control, self.clock, record)
+            return self._live
+
     # -- consensus ---------------------------------------------------------------
 
     def get_raft_state(self) -> RaftState:
@@ -153,7 +243,7 @@ class KubernetesOrchestrator:
         }
 
     def step(self) -> None:
-        """One control step now: check health, heal, scale, place what waits."""
+        """One control step now: check health, heal, scale, place what waits; other controllers if they are due."""
         self._control.step()
 
     def close(self) -> None:

@@ -28,8 +28,17 @@ from k8slab.experiments.what_if import weight_flips
 from k8slab.infrastructure.clocks import VirtualClock
 from tests.test_utilization import small_placement
 
-DIFFERENCES = {"policy": ["fgd"], "baseline": ["best-fit"], "metric": ["placed"], "difference": [1.5], "low": [-1.0],
-               "high": [4.0], "p_value": [0.4], "distinguishable": [False], "verdict": ["not distinguishable"]}
+DIFFERENCES = {
+    "policy": ["fgd"],
+    "baseline": ["best-fit"],
+    "metric": ["placed"],
+    "difference": [1.5],
+    "low": [-1.0],
+    "high": [4.0],
+    "p_value": [0.4],
+    "distinguishable": [False],
+    "verdict": ["not distinguishable"],
+}
 
 
 def test_every_column_says_what_it_is() -> None:
@@ -73,8 +82,16 @@ def test_order_of_columns_is_part_of_the_promise() -> None:
 
 
 def test_resource_columns_are_told_from_others() -> None:
-    cluster = {"node": ["a"], "zone": ["z"], "cpu_milli": [1], "nvidia.com/gpu": [2], "state": ["ready"],
-               "taints": [""], "label:example.com/team": ["x"], "array:watts": [1.5]}
+    cluster = {
+        "node": ["a"],
+        "zone": ["z"],
+        "cpu_milli": [1],
+        "nvidia.com/gpu": [2],
+        "state": ["ready"],
+        "taints": [""],
+        "label:example.com/team": ["x"],
+        "array:watts": [1.5],
+    }
     check_frame("cluster", pd.DataFrame(cluster))
     with pytest.raises(AssertionError, match="'cpu' is not in the dictionary"):
         check_frame("cluster", pd.DataFrame({**cluster, "cpu": [1]}))
@@ -139,6 +156,7 @@ def public_frames() -> Mapping[str, Any]:
         **reproduced_frames(),
         **gpu_frames(),
         **raft_frames(),
+        **scaling_frames(),
     }
 
 
@@ -148,6 +166,19 @@ def gpu_frames() -> dict[str, Any]:
     pods = {"pod": ["a", "b"], "cpu_milli": [1, 1], "memory_bytes": [1, 1], "gpu_milli": [600, 600]}
     placement = k8slab.schedule(cluster, k8slab.Workload.from_frame(pods), "fgd")
     return {f"gpu.{name}": getattr(gpu, f"gpu_{name}")(placement) for name in ("curves", "classes", "failures")}
+
+
+def scaling_frames() -> dict[str, Any]:
+    """An hour in which a deployment has too few pods for its load."""
+    from k8slab.simulation.autoscalers import HorizontalAutoscaler
+    from k8slab.simulation.usage import Load
+    from k8slab.simulation.workloads import Deployment
+
+    web = Deployment("web", {"cpu": "500m", "memory": "1Gi"}, load=Load("2"))
+    run = k8slab.Simulation(
+        k8slab.Cluster.synthetic(nodes=3, seed=0), web, autoscalers=[HorizontalAutoscaler("web")]
+    ).run(until="1h")
+    return {"run_scaling": run.frames.scaling, "run_autoscaling": run.frames.autoscaling}
 
 
 def raft_frames() -> dict[str, Any]:

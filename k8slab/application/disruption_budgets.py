@@ -70,6 +70,18 @@ class DisruptionBudgets:
             if names.count(name) > 1:
                 raise InputError(f"two disruption budgets are named {name!r}; wanted a name of its own for each")
 
+    def add(self, budget: Budget) -> None:
+        """One budget more, for pods that are there as well. Raises InputError for one whose name is taken."""
+        if any(budget.name == other.name for other in self.budgets):
+            raise InputError(f"two disruption budgets are named {budget.name!r}; wanted a name of its own for each")
+        self._owners.append(self._owner(budget))
+        self.budgets = (*self.budgets, budget)
+        self._disrupted.append({})
+        # Who is protected by what is found out anew; what was evicted is remembered.
+        self._members = [np.zeros(0, dtype=np.int64) for _ in self.budgets]
+        self._protected_by.clear()
+        self._known = 0
+
     def members(self, number: int) -> Ints:
         """int64[]: rows of the pods that a budget protects, which are there and haven't ended."""
         self._look_at_new_pods()

@@ -152,6 +152,7 @@ def static_metrics(hpas: Sequence[HorizontalPodAutoscaler], places: Sequence[tup
 
 def new_verdict(autoscalers: int, metrics: int) -> Verdict:
     """A verdict to fill."""
+
     def numbers(count: int) -> Ints:
         return np.zeros(count, dtype=np.int64)
 

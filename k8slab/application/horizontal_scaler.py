@@ -77,6 +77,7 @@ class HorizontalScaler:
 
     name = "horizontal-autoscaler"
     rank: int = Rank.AUTOSCALING
+    heeds_pods = False
 
     def __init__(
         self,
@@ -145,6 +146,9 @@ class HorizontalScaler:
         if self._quiet is None:
             return self._ticks.next_ns
         version, until_ns = self._quiet
+        if self._state.version != version and not self._concerned(version):
+            version = self._state.version
+            self._quiet = version, until_ns
         if self._state.version == version:
             # Up to now nothing changed: syncs up to and with this instant would have found so.
             self._asked_ns = now_ns
@@ -173,6 +177,15 @@ class HorizontalScaler:
             until_ns = self._metrics.steady_until_ns(now_ns)
             if until_ns > self._ticks.next_ns:
                 self._quiet, self._asked_ns = (self._state.version, until_ns), now_ns
+
+    def _concerned(self, since: int) -> bool:
+        """Whether what happened since was about a pod of a target."""
+        owners = self._state.pod_owner
+        for change in self._state.changes(since):
+            mine = owners[change.pod_rows[change.pod_rows >= 0]]
+            if (self._target[mine[(mine >= 0) & (mine < len(self._target))]] >= 0).any():
+                return True
+        return False
 
     def _tick_from(self, at_ns: int) -> int:
         """The first sync that would be made at `at_ns` or after."""
@@ -252,9 +265,7 @@ class _Quantities:
         self._specs = [(h, metric) for h, hpa in enumerate(hpas) for metric in hpa.metrics]
         plain = {metric.resource for _, metric in self._specs if self._is_plain(metric)}
         self._read_of = [r for r, name in enumerate(self._resources) if name in plain]
-        self.places = [
-            self._place(metric, slot) for hpa in hpas for slot, metric in enumerate(hpa.metrics)
-        ]
+        self.places = [self._place(metric, slot) for hpa in hpas for slot, metric in enumerate(hpa.metrics)]
         self._slots = max((place[1] + 1 for place in self.places if place[0] < 0), default=0)
         self._others = [(m, h, one) for m, (h, one) in enumerate(self._specs) if not self._is_plain(one)]
 
@@ -319,5 +330,3 @@ def metric_label(metric: MetricSpec) -> str:
     if metric.type in ("Resource", "ContainerResource"):
         return f"{metric.container}/{metric.resource}" if metric.container else metric.resource
     return metric.name
-
-

@@ -42,6 +42,7 @@ class ThresholdScaler:
     """
 
     rank: int = Rank.AUTOSCALING
+    heeds_pods = False
 
     def __init__(
         self,

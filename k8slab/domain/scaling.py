@@ -50,6 +50,7 @@ def threshold_step(
     config: AutoScalingConfig, cpu: float, memory: float, replicas: int, last_ns: int | None, now_ns: int
 ) -> ScalingDirection:
     """The rule itself, on utilizations in per cent, NaN for none. last_ns : when the last step was taken"""
+
     def cooled(cooldown_s: float) -> bool:
         return last_ns is None or now_ns - last_ns >= cooldown_s * SECOND_NS
 

@@ -148,8 +148,21 @@ def count_pods(now_ns, rules, metrics, pods, counts):
         changed_ns = ready_ns if ready else pods.unready_ns[p]
         for m in range(metrics.first[h], metrics.first[h + 1]):
             if metrics.kind[m] <= AVERAGE and not metrics.failed[m]:
-                _count(i, p, m, gone, phase == pods.pending, ready, changed_ns, start_ns, now_ns, rules, metrics, pods,
-                       counts)
+                _count(
+                    i,
+                    p,
+                    m,
+                    gone,
+                    phase == pods.pending,
+                    ready,
+                    changed_ns,
+                    start_ns,
+                    now_ns,
+                    rules,
+                    metrics,
+                    pods,
+                    counts,
+                )
 
 
 @borrowing_kernel

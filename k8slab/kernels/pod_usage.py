@@ -51,12 +51,12 @@ def when_sampled(rows, node, runs_ns, down, at_ns, interval_ns, taken_ns):
     rows    : int64[n]
     node    : int32[P]
     runs_ns : int64[P]   a container must have run for a whole interval
-    down    : int64[d]   nodes that don't answer; few
+    down    : bool[d]    nodes that don't answer; those beyond d do
     taken_ns: int64[n]
     """
     for i in range(rows.shape[0]):
         p = rows[i]
         seen = node[p] >= 0 and runs_ns[p] <= at_ns - interval_ns
-        for d in range(down.shape[0]):
-            seen = seen and node[p] != down[d]
+        if seen and node[p] < down.shape[0] and down[node[p]]:
+            seen = False
         taken_ns[i] = at_ns if seen else 2**63 - 1

@@ -139,6 +139,10 @@ class ScalingBehavior:
     policies: Sequence[Policy | Mapping[str, Any]] | None = None
     tolerance: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.policies is not None:
+            _set(self, "policies", tuple(_made(Policy, one, "policies") for one in self.policies))
+
     def rules(self) -> ScalingRules:
         """As the rules want it. Raises InputError."""
         window = None if self.window is None else _seconds(self.window, "window")
@@ -146,8 +150,8 @@ class ScalingBehavior:
             raise InputError(f"window={self.window!r}; wanted 0s to 1h")
         if self.tolerance is not None and not self.tolerance >= 0:
             raise InputError(f"tolerance={self.tolerance!r}; wanted a fraction, 0 or more")
-        policies = self.policies
-        made = None if policies is None else tuple(_made(Policy, one, "policies").rule() for one in policies)
+        policies: Any = self.policies
+        made = None if policies is None else tuple(one.rule() for one in policies)
         return ScalingRules(window, self.select, made, self.tolerance)
 
 
@@ -297,17 +301,21 @@ def build_autoscalers(autoscalers: Sequence[Autoscaler], world: World) -> None:
     """
     for one in autoscalers:
         if not isinstance(one, HorizontalAutoscaler | ThresholdAutoscaler):
-            raise InputError(f"autoscalers holds a {type(one).__name__}; wanted HorizontalAutoscaler or "
-                             "ThresholdAutoscaler")
+            raise InputError(
+                f"autoscalers holds a {type(one).__name__}; wanted HorizontalAutoscaler or ThresholdAutoscaler"
+            )
         if sum(other.name == one.name for other in autoscalers) > 1:
             raise InputError(f"two autoscalers are named {one.name!r}; wanted a name of its own for each")
-    for make, groups in (
-        (_horizontal, _grouped([a for a in autoscalers if isinstance(a, HorizontalAutoscaler)], lambda a: a.flags)),
-        (_threshold, _grouped([a for a in autoscalers if isinstance(a, ThresholdAutoscaler)], lambda a: a.period)),
-    ):
-        for number, group in enumerate(groups):
-            kind = "horizontal-autoscaler" if make is _horizontal else "threshold-autoscaler"
-            world.calendar.add(make(group, world, kind if number == 0 else f"{kind}-{number + 1}"))
+    horizontal = _grouped([one for one in autoscalers if isinstance(one, HorizontalAutoscaler)], lambda one: one.flags)
+    threshold = _grouped([one for one in autoscalers if isinstance(one, ThresholdAutoscaler)], lambda one: one.period)
+    for number, group in enumerate(horizontal, start=1):
+        world.calendar.add(_horizontal(group, world, _numbered("horizontal-autoscaler", number)))
+    for number, slow in enumerate(threshold, start=1):
+        world.calendar.add(_threshold(slow, world, _numbered("threshold-autoscaler", number)))
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
 
 
 def _grouped(autoscalers: Sequence[T], key: Callable[[T], Any]) -> list[list[T]]:
@@ -330,8 +338,13 @@ def _horizontal(autoscalers: Sequence[HorizontalAutoscaler], world: World, name:
     }
     flags: Any = autoscalers[0].flags
     period_ns = duration_ns(flags.period)
-    record = ScalingRecord([one.name for one in autoscalers], [one.deployment for one in autoscalers],
-                           [one.hpa().metrics for one in autoscalers], world.until_ns, period_ns)
+    record = ScalingRecord(
+        [one.name for one in autoscalers],
+        [one.deployment for one in autoscalers],
+        [one.hpa().metrics for one in autoscalers],
+        world.until_ns,
+        period_ns,
+    )
     world.parts.setdefault("scaling", []).append(record)
     return HorizontalScaler(
         world.state, world.workloads, _metrics(world, sources), world.sink, workloads, config=flags.config(),
@@ -348,8 +361,9 @@ def _threshold(autoscalers: Sequence[ThresholdAutoscaler], world: World, name: s
          MetricSpec("Resource", "Utilization", round(one.target_memory), "memory"))
         for one in autoscalers
     ]  # fmt: skip
-    record = ScalingRecord([one.name for one in autoscalers], [one.deployment for one in autoscalers], targets,
-                           world.until_ns, period_ns)
+    record = ScalingRecord(
+        [one.name for one in autoscalers], [one.deployment for one in autoscalers], targets, world.until_ns, period_ns
+    )
     world.parts.setdefault("scaling", []).append(record)
     return ThresholdScaler(
         world.state, world.workloads, _metrics(world, {}), world.sink, [one.config() for one in autoscalers],
@@ -359,7 +373,10 @@ def _threshold(autoscalers: Sequence[ThresholdAutoscaler], world: World, name: s
 
 def _metrics(world: World, sources: Mapping[str, Source]) -> SimulatedMetrics:
     workloads = world.workloads
-    return SimulatedMetrics(world.state, world.usage, world.kubelets, sources, lambda: workloads.names)
+    return SimulatedMetrics(
+        world.state, world.usage, world.kubelets, sources, lambda: workloads.names,
+        lambda: "faults" in world.parts and len(world.parts["faults"].start_ns) > 0,
+    )  # fmt: skip
 
 
 def _check_deployment(one: Autoscaler, world: World) -> None:
@@ -412,4 +429,3 @@ def _seconds(span: Span, where: str) -> int:
     if rest:
         raise InputError(f"{where}={span!r}; wanted whole seconds, as Kubernetes does")
     return whole
-

@@ -114,9 +114,9 @@ class Kubelets:
         self._seen = self._state.version
 
     @property
-    def nodes_down(self) -> Ints:
-        """int64[]: the nodes that are down."""
-        return np.array(sorted(self._down), dtype=np.int64)
+    def nodes_down(self) -> npt.NDArray[np.bool_]:
+        """bool[n]: which nodes are down, as far as any ever was."""
+        return self._is_down.view
 
     # -- the loop -----------------------------------------------------------------------
 

@@ -58,6 +58,8 @@ class SimulatedMetrics:
     """A metrics server that looks every 15 s, and custom metrics by name.
 
     sources : by name; a metric of pods is a total that the ready pods share evenly
+    workloads : the workloads' names by number
+    nodes_break : whether nodes ever do
 
     A pod is sampled once its container has run for a whole interval, as long as its node
     is up. A pod has one container, which is called as its workload.
@@ -72,12 +74,14 @@ class SimulatedMetrics:
         kubelets: Kubelets,
         sources: Mapping[str, Source],
         workloads: Callable[[], tuple[str, ...]],
+        nodes_break: Callable[[], bool],
     ) -> None:
         self._state = state
         self._usage = usage
         self._kubelets = kubelets
         self._sources = dict(sources)
         self._workloads = workloads
+        self._nodes_break = nodes_break
 
     def resources(self, pod_rows: Ints, resources: Sequence[int], now_ns: int) -> tuple[Ints, Ints]:
         at_ns = now_ns - now_ns % RESOLUTION_NS
@@ -106,7 +110,8 @@ class SimulatedMetrics:
     def steady_until_ns(self, now_ns: int) -> int:
         swings = any(load.swing for load in self._usage.loads_by_owner.values())
         varies = any(not (isinstance(one, Series) and not one.swing) for one in self._sources.values())
-        return now_ns if swings or varies else NEVER
+        # A node that breaks answers no more, and no verb says so.
+        return now_ns if swings or varies or self._nodes_break() else NEVER
 
     def _taken(self, pod_rows: Ints, at_ns: int) -> Ints:
         from k8slab.kernels.pod_usage import when_sampled
