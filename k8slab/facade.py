@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from math import fsum
 from types import TracebackType
 from typing import Any, Final
@@ -50,6 +51,7 @@ class KubernetesOrchestrator:
                   takes reports. `FaultModel(...)` makes things fail
     policy      : how schedule_pod chooses, see PodScheduler
     background  : whether a daemon thread runs all this: every check each 5 s, other controllers when they are due
+    budgets     : disruption budgets that drains honour
 
     Safe to call from several threads. close(), or leaving a with block, ends its
     threads; it still answers after that.
@@ -70,6 +72,7 @@ class KubernetesOrchestrator:
         health: HealthSourcePort | None = None,
         policy: str | Policy = LEAST_USED,
         background: bool | None = None,
+        budgets: Iterable[Budget] = (),
     ) -> None:
         self.clock: ClockPort = clock if clock is not None else WallClock()
         state = ClusterState(clock=self.clock)
@@ -78,7 +81,7 @@ class KubernetesOrchestrator:
         self.health: HealthSourcePort = health if health is not None else ReportedHealth(beating=OWN_NODES)
         self.scheduler = PodScheduler(self.pods, self.nodes, policy=policy)
         self.autoscaler = AutoScaler(self.pods, self.nodes, clock=self.clock)
-        self.healer = SelfHealer(self.pods, self.nodes, clock=self.clock)
+        self.healer = SelfHealer(self.pods, self.nodes, clock=self.clock, budgets=budgets)
         self.monitor = HealthMonitor(
             self.pods,
             self.nodes,
@@ -91,8 +94,8 @@ class KubernetesOrchestrator:
         shared = state_of(self.nodes)
         self._state = shared if shared is not None and shared is state_of(self.pods) else None
         self._control = ControlLoop(
-            self.monitor, self.autoscaler, self.scheduler, self.consensus, clock=self.clock, interval_s=INTERVAL_S,
-            lock=self._state.lock if self._state is not None else None,
+            self.monitor, self.autoscaler, self.scheduler, self.consensus, self.healer, clock=self.clock,
+            interval_s=INTERVAL_S, lock=self._state.lock if self._state is not None else None,
         )  # fmt: skip
         self._live: LiveCluster | None = None
         self._making = threading.Lock()
@@ -135,6 +138,17 @@ class KubernetesOrchestrator:
         """Take each deployment one step where its rule says so, and place what waits."""
         self.autoscaler.check_autoscaling()
         self.scheduler.schedule_pending()
+
+    def drain_node(self, node_id: str) -> bool:
+        """Cordon a node and evict its pods as the disruption budgets allow; each step() goes on with it.
+
+        False if there is no such node. Raises InputError where the repositories share no state.
+        """
+        node = self.nodes.get_node(node_id)
+        if node is None:
+            return False
+        self.healer.drain_node(node)
+        return True
 
     def get_healing_events(self, limit: int = 100) -> list[SelfHealingEvent]:
         """The last events, at most `limit`, oldest first."""

@@ -118,7 +118,7 @@ def test_plots_of_failures_and_detectors():
     assert max(patch.get_data().values.max() for patch in ax.patches) == 1
     ax = run.plot.detectors()
     assert ax.get_xlabel() == "after the outage began (s)"
-    assert next(text.get_text() for text in ax.get_legend().get_texts()) == "LeaseMonitor: 1 of 2 wrong"
+    assert ax.get_legend().get_texts()[0].get_text() == "LeaseMonitor: 1 of 2 wrong"
     assert [patch.get_data().values.max() for patch in ax.patches] == [50.0] * 3
 
 

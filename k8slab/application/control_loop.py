@@ -10,6 +10,7 @@ from typing import Any
 from k8slab.application.calendar import Calendar, Rank, Ticks
 from k8slab.application.consensus_manager import ConsensusManager
 from k8slab.application.pod_scheduler import PodScheduler
+from k8slab.application.self_healer import SelfHealer
 from k8slab.domain.columns import NEVER
 from k8slab.domain.instants import SECOND_NS
 from k8slab.domain.ports import AutoScalerPort, ClockPort, ControllerPort, HealthMonitorPort
@@ -56,6 +57,7 @@ class ControlLoop:
         autoscaler: AutoScalerPort,
         scheduler: PodScheduler,
         consensus: ConsensusManager,
+        healer: SelfHealer,
         *,
         clock: ClockPort,
         interval_s: float,
@@ -69,6 +71,7 @@ class ControlLoop:
             ("consensus-check", Rank.ARRIVALS, consensus.send_heartbeats),
             ("pod-check", Rank.KUBELET, monitor.check_pod_health),
             ("node-check", Rank.HEALTH, monitor.check_node_health),
+            ("drain-check", Rank.HEALING, healer.continue_drains),
             ("autoscaling-check", Rank.AUTOSCALING, autoscaler.check_autoscaling),
             ("pending-check", Rank.SCHEDULING, scheduler.schedule_pending),
         )

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
+import numpy as np
+
 from k8slab.application.background import BackgroundLoop
 from k8slab.application.ledger import lock_of
+from k8slab.domain.detectors import FailureDetector, FixedTimeout
 from k8slab.domain.instants import SECOND_NS, UtcTime, from_ns, to_ns
 from k8slab.domain.models import Node, NodeState, Pod, PodPhase
 from k8slab.domain.ports import HealthSourcePort, NodeRepositoryPort, PodRepositoryPort, TimePort
@@ -32,6 +35,8 @@ class HealthMonitor:
     values, once a failure
     health : says what failed and who was heard from; without one, a pod has failed when
              it is saved as FAILED, and a node was heard from at its saved last_heartbeat
+    detector : when a silent node is given up, by the instants at which it was heard from; by
+             default after 30 s
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class HealthMonitor:
         *,
         health: HealthSourcePort | None = None,
         clock: TimePort | None = None,
+        detector: FailureDetector | None = None,
     ) -> None:
         self._pods = pod_repo
         self._nodes = node_repo
@@ -51,6 +57,8 @@ class HealthMonitor:
         self._on_node_failure = on_node_failure
         self._health: HealthSourcePort = health if health is not None else _NoNews()
         self._clock = clock if clock is not None else UtcTime()
+        self._detector = detector if detector is not None else FixedTimeout(HEARTBEAT_TIMEOUT_NS)
+        self._arrivals: dict[str, list[int]] = {}
         self._told: set[tuple[str, int]] = set()
         self._loop = BackgroundLoop(self.check, INTERVAL_S, "k8slab-health")
 
@@ -111,8 +119,22 @@ class HealthMonitor:
                 if node.node_id in heard:
                     node.last_heartbeat = from_ns(now)
                     self._nodes.save_node(node)
-                elif node.state is NodeState.READY and now - to_ns(node.last_heartbeat) > HEARTBEAT_TIMEOUT_NS:
+                self._hear(node)
+                if node.node_id not in heard and node.state is NodeState.READY and now > self._deadline(node):
                     node.state = NodeState.NOT_READY
                     self._nodes.save_node(node)
                     silent.append(node)
+            known = {node.node_id for node in nodes}
+            self._arrivals = {node_id: at for node_id, at in self._arrivals.items() if node_id in known}
             return silent
+
+    def _hear(self, node: Node) -> None:
+        """Keep in mind when the node was heard from last, and as much of before as the detector goes by."""
+        arrivals = self._arrivals.setdefault(node.node_id, [])
+        at_ns = to_ns(node.last_heartbeat)
+        if not arrivals or at_ns != arrivals[-1]:
+            # One that was saved with an earlier heartbeat began anew.
+            arrivals[:] = [*(at for at in arrivals if at < at_ns), at_ns][-self._detector.memory :]
+
+    def _deadline(self, node: Node) -> int:
+        return int(self._detector.deadlines(np.array(self._arrivals[node.node_id], dtype=np.int64))[-1])

@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from k8slab.application.ledger import Ledger, update
+from k8slab.application.disruption_budgets import Budget
+from k8slab.application.draining import Draining
+from k8slab.application.evictor import GRACE_NS
+from k8slab.application.ledger import Ledger, state_of, update
 from k8slab.domain.instants import UtcTime, from_ns
 from k8slab.domain.models import Node, NodeState, Pod, PodPhase, SelfHealingEvent
 from k8slab.domain.ports import NodeRepositoryPort, PodRepositoryPort, TimePort
+from k8slab.errors import InputError
 
 MAX_RESTARTS: Final = 3
 EVENTS_KEPT: Final = 1000
 
 
 class SelfHealer:
-    """Restarts failed pods where they are, up to three times, then has them placed anew; evacuates nodes.
+    """Restarts failed pods where they are, up to three times, then has them placed anew; evacuates and drains nodes.
 
     What it makes pending waits for whoever schedules. It remembers its last 1,000 events.
+
+    budgets  : disruption budgets that drains honour
+    grace_ns : how long a drained pod takes to end
     """
 
     def __init__(
-        self, pod_repo: PodRepositoryPort, node_repo: NodeRepositoryPort, *, clock: TimePort | None = None
+        self,
+        pod_repo: PodRepositoryPort,
+        node_repo: NodeRepositoryPort,
+        *,
+        clock: TimePort | None = None,
+        budgets: Iterable[Budget] = (),
+        grace_ns: int = GRACE_NS,
     ) -> None:
         self._ledger = Ledger(pod_repo, node_repo)
         self._clock = clock if clock is not None else UtcTime()
+        state = state_of(node_repo)
+        self._draining: Draining | None = None
+        if state is not None and state is state_of(pod_repo):
+            self._draining = Draining(state, self.record_healing_event, budgets, grace_ns=grace_ns)
         self._events: deque[SelfHealingEvent] = deque(maxlen=EVENTS_KEPT)
         self._recorded = 0
 
@@ -65,6 +83,42 @@ class SelfHealer:
             emptied = replace(emptied, pods=[], cpu_used=0, memory_used=0)
             self._ledger.nodes.save_node(emptied)
             update(node, replace(emptied, pods=[]))
+
+    def drain_node(self, node: Node, reason: str = "drain") -> None:
+        """Cordon the node and evict its pods as the budgets allow, with their grace; "node_drain"s are recorded.
+
+        Who is refused now is asked for again by `continue_drains`, 5 s later and again, until all
+        are gone; they wait for another node then. Updates `node`. Unlike `evacuate_node` it asks. Raises
+        UnknownName for a node that isn't there, InputError where the two repositories share no state.
+        """
+        self._drains().begin(node.node_id, reason, self._clock.now())
+        stored = self._ledger.nodes.get_node(node.node_id)
+        if stored is not None:
+            update(node, stored)
+
+    def continue_drains(self) -> None:
+        """Go on with drains that are due; a control loop calls it at each step."""
+        if self._draining is not None:
+            self._draining.proceed(self._clock.now())
+
+    def drain_lasts(self, node: Node) -> bool:
+        """Whether pods of a node that is being drained are there still."""
+        return self._drains().lasts(node.node_id)
+
+    def uncordon_node(self, node: Node) -> None:
+        """Stop draining the node, and let pods come again. Updates `node`."""
+        self._drains().end(node.node_id, self._clock.now())
+        stored = self._ledger.nodes.get_node(node.node_id)
+        if stored is not None:
+            update(node, stored)
+
+    def _drains(self) -> Draining:
+        if self._draining is None:
+            raise InputError(
+                "a drain asks disruption budgets, which count pods in a state that both repositories share; "
+                "these have none: use evacuate_node, or the in-memory repositories on one ClusterState"
+            )
+        return self._draining
 
     def record_healing_event(self, event: SelfHealingEvent) -> None:
         """Remember the event; the oldest is forgotten beyond 1,000."""
