@@ -239,9 +239,10 @@ def test_to_frame_by_hand():
         cluster_of((100, 100, 5)), workload_of((60, 1), (50, 2), namespaces=Codes.of(["a", None])), order=[1, 0]
     )
     frame = placement.to_frame()
-    assert frame.columns.tolist() == ["pod", "node", "node_row", "arrival", "cpu_milli", "memory_bytes", "namespace"]
+    columns = ["pod", "node", "node_row", "arrival", "departure", "cpu_milli", "memory_bytes", "namespace"]
+    assert frame.columns.tolist() == columns
     assert frame["node"].isna().tolist() == [True, False]
-    assert frame.loc[1].tolist() == ["p1", "n0", 0, 0, 50, 2, frame.loc[1, "namespace"]]
+    assert frame.loc[1].tolist() == ["p1", "n0", 0, 0, -1, 50, 2, frame.loc[1, "namespace"]]
     assert frame.loc[0, ["node_row", "arrival", "cpu_milli", "namespace"]].tolist() == [-1, 1, 60, "a"]
     assert frame["namespace"].isna().tolist() == [False, True]
 
