@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from k8slab.experiments.placement import Placement as Placement
     from k8slab.experiments.placement import schedule as schedule
     from k8slab.experiments.simulation import Simulation as Simulation
+    from k8slab.experiments.variants import WhatIf as WhatIf
+    from k8slab.experiments.variants import what_if as what_if
     from k8slab.facade import KubernetesOrchestrator as KubernetesOrchestrator
     from k8slab.facade import get_kubernetes_orchestrator as get_kubernetes_orchestrator
     from k8slab.policies import DefaultPreemption as DefaultPreemption
@@ -89,6 +91,7 @@ _HOMES = {
     "RaftLab": "k8slab.simulation.raft_lab",
     "ResourceSchema": "k8slab.domain.resources",
     "Simulation": "k8slab.experiments.simulation",
+    "WhatIf": "k8slab.experiments.variants",
     "Workload": "k8slab.datasets.workload",
     "check_linearizable": "k8slab.simulation.linearizability",
     "compare": "k8slab.experiments.compare",
@@ -96,6 +99,7 @@ _HOMES = {
     "policy_from_configuration": "k8slab.policies.profile",
     "rerun": "k8slab.experiments.compare",
     "schedule": "k8slab.experiments.placement",
+    "what_if": "k8slab.experiments.variants",
 }
 _MODULES = ("datasets", "errors", "raft", "simulation")
 

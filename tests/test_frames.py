@@ -140,6 +140,7 @@ def public_frames() -> Mapping[str, Any]:
         "unschedulable": placement.unschedulable(),
         "preempted": crowded.preempted(),
         "weight_flips": weight_flips(placement),
+        "what_if": k8slab.what_if(small.cluster, small.workload, {"a": {}, "b": {"seed": 1}}).frame,
         "smallest_change": placement.explain(placement.unschedulable()["first_pod"][0]).smallest_change().frame,
         "explanation": placement.explain("a").frame,
         "diff": placement.diff(other).frame,

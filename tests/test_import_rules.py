@@ -278,10 +278,10 @@ LOADED = f"import sys; print([name for name in {HEAVY!r} if name in sys.modules]
 PUBLIC = [
     "AutoScalingConfig", "Cluster", "ClusterState", "Comparison", "ConsensusRole", "DefaultPreemption",
     "KubernetesOrchestrator", "Node", "NodeState", "Placement", "Pod", "PodPhase", "Policy", "RaftLab", "RaftState",
-    "ResourceSchema", "ScalingDirection", "SelfHealingEvent", "Simulation", "Workload", "__version__", "array",
-    "check_linearizable", "compare", "datasets", "errors", "filter_plugin", "get_kubernetes_orchestrator", "kernel",
-    "label", "policy", "policy_from_configuration", "policy_names", "raft", "rerun", "schedule", "score_plugin",
-    "simulation", "taint",
+    "ResourceSchema", "ScalingDirection", "SelfHealingEvent", "Simulation", "WhatIf", "Workload", "__version__",
+    "array", "check_linearizable", "compare", "datasets", "errors", "filter_plugin", "get_kubernetes_orchestrator",
+    "kernel", "label", "policy", "policy_from_configuration", "policy_names", "raft", "rerun", "schedule",
+    "score_plugin", "simulation", "taint", "what_if",
 ]  # fmt: skip
 
 

@@ -299,6 +299,24 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
                "utilization"),
         Column("path", "string", "", "how it was computed: tree, scan or stepwise"),
     ),
+    # WhatIf.frame: one row a variant.
+    "what_if": (
+        Column("variant", "string", "", "its name"),
+        _POLICY,
+        _SEED,
+        Column("pods", "int64", "count", "pods that arrived"),
+        Column("placed", "int64", "count", "pods that arrived and were on a node at the end"),
+        Column("placed_percent", "float64", "percent", "placed of pods"),
+        _ALLOCATED,
+        Column("nodes_used", "int64", "count", "nodes with a pod at the end, placed or bound before"),
+        Column("stranded_<resource>_percent", "float64", "percent", "stranded at the end, of the cluster's "
+               "allocatable; every resource but pods"),
+        Column("imbalance_percent", "float64", "percentage points", "standard deviation over nodes of the dominant "
+               "utilization"),
+        Column("path", "string", "", "how it was computed"),
+        Column("moved", "int64", "count", "pods that ended elsewhere than in the first variant"),
+        Column("evicted", "int64", "count", "how often a pod had to go for a more important one"),
+    ),
     # Comparison.timings: one row a policy and seed; all that isn't a function of the inputs.
     "comparison.timings": (
         _POLICY,

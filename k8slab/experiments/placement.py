@@ -78,15 +78,35 @@ def schedule(
     rule = chosen.ties if ties is None else check_ties(ties)
     if not len(cluster):
         raise InputError(f"cannot place {len(workload):,} pods: the cluster has no nodes")
-    arrival = _checked_order(order, len(workload))
+    arrival = checked_order(order, len(workload))
     leave = _checked_departures(departures, arrival, len(workload))
-    nodes, pods = columns(cluster, workload, arrival)
-    in_turn = leave if leave is None or arrival is None else leave[arrival]
-    began = time.perf_counter()
     shown = progress is True or (progress is None and not in_notebook())
     with progress_bar("placing pods", len(workload), show=shown) as bar:
         report = progress if callable(progress) else bar.reach
-        decisions = chosen.place(nodes, pods, seed=seed, ties=rule, path=path, progress=report, departures=in_turn)
+        return place_columns(
+            cluster, workload, chosen, columns(cluster, workload, arrival),
+            seed=seed, ties=rule, arrival=arrival, path=path, progress=report, leave=leave,
+        )  # fmt: skip
+
+
+def place_columns(
+    cluster: Cluster,
+    workload: Workload,
+    policy: Policy,
+    given: tuple[NodeColumns, PodColumns],
+    *,
+    seed: int,
+    ties: Ties,
+    arrival: Ints | None,
+    path: Path | None,
+    progress: Callable[[int], None],
+    leave: Ints | None = None,
+) -> Placement:
+    """`schedule` with its arguments checked, and with the columns made: they may serve many, at a time too."""
+    nodes, pods = given
+    in_turn = leave if leave is None or arrival is None else leave[arrival]
+    began = time.perf_counter()
+    decisions = policy.place(nodes, pods, seed=seed, ties=ties, path=path, progress=progress, departures=in_turn)
     seconds = time.perf_counter() - began
     node_rows, evictions, devices = decisions.node_rows, decisions.evictions, decisions.devices
     if arrival is not None:
@@ -96,7 +116,7 @@ def schedule(
         evictions = tuple(e if e.bound else e._replace(row=int(arrival[e.row])) for e in evictions)
     node_rows.setflags(write=False)
     return Placement(
-        cluster, workload, chosen, seed, rule, arrival, node_rows, decisions.path, seconds, evictions, devices,
+        cluster, workload, policy, seed, ties, arrival, node_rows, decisions.path, seconds, evictions, devices,
         decisions.starts, leave,
     )  # fmt: skip
 
@@ -120,7 +140,7 @@ def columns(cluster: Cluster, workload: Workload, order: Ints | None = None) -> 
     return nodes, workload.columns(schema, order)
 
 
-def _checked_order(order: npt.ArrayLike | None, pods: int) -> Ints | None:
+def checked_order(order: npt.ArrayLike | None, pods: int) -> Ints | None:
     if order is None:
         return None
     rows = np.asarray(order)
