@@ -30,7 +30,7 @@ def object_leaders(seeds, pre_vote, check_quorum, loss):
 
 
 @pytest.mark.parametrize(
-    "switches", [pytest.param(name, marks=[pytest.mark.long] * (name in ("neither", "pre-vote"))) for name in SWITCHES]
+    "switches", [pytest.param(name, marks=[pytest.mark.long] * (name != "both")) for name in SWITCHES]
 )
 def test_leaders_come_and_go_as_often_as_in_the_object_core(switches):
     """With 30 % of the messages lost; two-sample Kolmogorov-Smirnov on the number of leaders."""

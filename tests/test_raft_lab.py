@@ -85,6 +85,14 @@ def test_every_write_is_done_exactly_once_whatever_fails(faults):
     assert sorted(last_values(run)) == list(range(20))
 
 
+def test_a_voter_alone_answers_reads_while_its_membership_is_joint_with_itself():
+    actions = (
+        ChangeMembers(420 * MS, (Change("voter", "n1"),), "explicit"),
+        Request(600 * MS, client=1, kind="get", key="y"),
+    )
+    assert RaftLab(1).run(*actions, until_ns=SECOND).violation is None
+
+
 def test_queues_on_the_way_hold_messages_up_and_break_nothing():
     """Uniform on 1 to 5 ms, and an exponential of mean 20 ms on top: a mean of 23."""
     run = RaftLab(3, seed=5, network=NetworkModel(tail_ns=20 * MS)).run(*writes(20), until_ns=2 * SECOND)

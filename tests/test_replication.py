@@ -93,7 +93,7 @@ SETUPS = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.long] * (name in ("plain", "five"))) for name in SETUPS]
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name != "loss")) for name in SETUPS]
 )
 def test_the_compiled_model_is_distributed_as_the_object_core(name):
     """Two-sample Kolmogorov-Smirnov over writes far enough apart to be independent."""

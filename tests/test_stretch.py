@@ -11,10 +11,16 @@ from hypothesis import strategies as st
 
 from k8slab.datasets import Cluster, Workload
 from k8slab.domain.instants import SECOND_NS
+from k8slab.domain.run_tables import TABLES
 from k8slab.errors import StateConflict
 from k8slab.policies import policy
+from k8slab.simulation.arrivals import Poisson
+from k8slab.simulation.distributions import Exponential
 from k8slab.simulation.engine import new_world
-from k8slab.simulation.workloads import Job, Part
+from k8slab.simulation.faults import FlappingHeartbeats, NodeFailures, OomKills, PodCrashes
+from k8slab.simulation.health import build_health
+from k8slab.simulation.usage import Usage
+from k8slab.simulation.workloads import Deployment, Job, Part, PodStream
 from k8slab.simulation.world import World
 from k8slab.state import VERBS, ClusterState
 from tests.players import MostFree, MostFreePlayer
@@ -92,6 +98,35 @@ def test_a_controller_that_heeds_pods_is_woken_at_each_instant():
     world.calendar.add(counts)
     world.calendar.run_until(30)
     assert counts.times >= 11
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_faults_break_into_stretches_at_the_same_instants(seed):
+    parts = [
+        PodStream("batch", Workload.of(["s"], [[100, 100, 1]]), Poisson("30s"), Exponential("3m"),
+                  usage=Usage(memory=1, spread=0.5)),
+        Deployment("web", {"cpu": "100m", "memory": "100"}, replicas=4, startup="10s"),
+    ]  # fmt: skip
+    faults = [
+        NodeFailures(mtbf="40m", repair="5m"), PodCrashes(mtbf="30m"), OomKills(limit_factor=1.0),
+        FlappingHeartbeats(mtbf="2h"),
+    ]  # fmt: skip
+    found = []
+    for leaps in (True, False):
+        world = new_world(NODES, parts, KUBE, seed, 7200 * SECOND_NS)
+        build_health(world, faults, None)
+        steps: list[int] = []
+        if not leaps:
+            world.calendar.leaper = None
+        world.calendar.run_until(world.until_ns, each=steps.append)
+        world.state.check()
+        tables = {name: {k: v.tolist() for k, v in world.sink.columns(name).items()} for name in TABLES}
+        found.append((columns(world.state), tables))
+        if leaps:
+            quick = len(steps)
+    assert found[0] == found[1]
+    assert quick < len(steps)
+    assert set(found[0][1]["faults"]["fault"]) >= {"Error", "OOMKilled"}
 
 
 # -- the state's verb ------------------------------------------------------------------

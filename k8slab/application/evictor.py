@@ -55,6 +55,7 @@ class Evictor:
 
     name = "evictor"
     rank: int = Rank.HEALING
+    heeds_pods = False
 
     def __init__(
         self,

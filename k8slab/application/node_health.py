@@ -32,6 +32,7 @@ class NodeHealthMonitor:
 
     name = "node-health"
     rank: int = Rank.HEALTH
+    heeds_pods = False
 
     def __init__(
         self,

@@ -54,6 +54,7 @@ class NodeLifecycleController:
 
     name = "node-lifecycle"
     rank: int = Rank.NODE_LIFECYCLE
+    heeds_pods = False
 
     def __init__(
         self,

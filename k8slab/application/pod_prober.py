@@ -29,6 +29,7 @@ class PodProber:
 
     name = "prober"
     rank: int = Rank.KUBELET
+    heeds_pods = False
 
     def __init__(
         self,

@@ -220,11 +220,12 @@ class Workload:
         """int64[R]: what all pods ask together."""
         return np.asarray(self.requests.sum(axis=0), dtype=np.int64)
 
-    def take(self, rows: npt.ArrayLike) -> Workload:
+    def take(self, rows: npt.ArrayLike, names: Names | None = None) -> Workload:
         """The pods of these rows (numbers or a mask), in this order.
 
         A row may stand more than once, as in a sample with replacement. Names stay unique: what
-        comes of a pod for the second time is called "name/2", or by the next number that is free.
+        comes of a pod for the second time is called "name/2", or by the next number that is free;
+        unless other names are given.
 
         >>> list(Workload.synthetic(5).take([4, 0]).names)
         ['pod-4', 'pod-0']
@@ -237,7 +238,7 @@ class Workload:
         index = index.astype(np.int64)
         return replace(
             self,
-            names=_parts.told_apart(self.names.take(index)),
+            names=_parts.told_apart(self.names.take(index)) if names is None else names,
             requests=self.requests[index],
             namespaces=self.namespaces.take(index),
             tolerations=self.tolerations.take(index),

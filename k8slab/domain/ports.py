@@ -381,6 +381,9 @@ class ControllerPort(Protocol):
 
     name : unique in a calendar; its stream of draws and its rows in the frames go by it
     rank : its place among those that are due at one instant: see k8slab.application.calendar.Rank
+
+    One that sets `heeds_pods = False` is not woken by pods that merely come, are bound and
+    succeed, though the state's version moves; long stretches of that may then be lived through at once.
     """
 
     @property

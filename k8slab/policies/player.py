@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from k8slab.domain.columns import Ints
 from k8slab.domain.ports import Change, ClusterStatePort
-from k8slab.policies.compiled import Problem, allowed_nodes, in_units, sites
+from k8slab.policies.compiled import Problem, allowed_nodes, grouped, in_units, sites
 from k8slab.policies.engine import node_by_node
 from k8slab.policies.placer import Placer
 from k8slab.policies.plugins import Mask
@@ -55,6 +55,7 @@ class Player:
         self._placer = Placer(policy, state, seed=seed)
         self._classes: dict[Key, int] = {}
         self._class_of = np.full(0, -1, dtype=np.int64)
+        self._numbered = 0
         self._sample: list[int] = []
         self._table: _Table | None = None
         self._able = policy.checks_fit
@@ -133,6 +134,9 @@ class Player:
     def _sync(self) -> None:
         changes = self._state.changes(self._read)
         self._read += len(changes)
+        for change in changes:
+            if change.verb == "POD_UPDATED":
+                self._class_of[change.pod_rows[change.pod_rows < len(self._class_of)]] = -1
         if self._table is None:
             return
         if any(change.verb in _NODES for change in changes):
@@ -183,9 +187,13 @@ class Player:
 
     def _known(self, rows: Ints) -> Ints:
         """int64[n]: the classes of these pods; a class that is new asks for a new table."""
-        missing = self._state.pod_count - len(self._class_of)
-        if missing > 0:
-            self._class_of = np.concatenate([self._class_of, np.full(max(missing, len(self._class_of)), -1)])
+        known, there = self._numbered, self._state.pod_count
+        if there > len(self._class_of):
+            self._class_of = np.concatenate([self._class_of, np.full(max(there, 64), -1)])
+        if there > known:
+            # All that have a row, though most may come in days: once, not at each stretch.
+            self._number(np.arange(known, there))
+            self._numbered = there
         classes = self._class_of[rows]
         if (classes < 0).any():
             self._number(rows[classes < 0])
@@ -194,17 +202,16 @@ class Player:
 
     def _number(self, rows: Ints) -> None:
         pods = self._state.pod_columns(rows)
-        spaces = pods.namespaces.codes
-        keys = np.column_stack([pods.requests, pods.tolerations.codes, pods.specs.codes, spaces])
-        distinct, first, where = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        keys = np.column_stack([pods.requests, pods.tolerations.codes, pods.specs.codes])
+        where, first = grouped(keys)
         numbers = []
-        for key, sample in zip(map(tuple, distinct.tolist()), first.tolist(), strict=True):
+        for key, sample in zip(map(tuple, keys[first].tolist()), rows[first].tolist(), strict=True):
             if key not in self._classes:
                 self._classes[key] = len(self._sample)
-                self._sample.append(int(rows[sample]))
+                self._sample.append(sample)
                 self._table = None
             numbers.append(self._classes[key])
-        self._class_of[rows] = np.array(numbers, dtype=np.int64)[where.reshape(-1)]
+        self._class_of[rows] = np.array(numbers, dtype=np.int64)[where]
 
     def _build(self) -> None:
         """A table of all nodes for all classes so far."""

@@ -93,7 +93,7 @@ class Bursts:
             stop = min(start + rng.exponential(means[bursting]), float(until_ns))
             parts.append(int(start) + _uniform((stop - start) / gaps[bursting], int(stop) - int(start), rng))
             start, bursting = stop, not bursting
-        return np.concatenate(parts)
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,7 @@ class Drains:
 
     name = "drains"
     rank: int = Rank.HEALING
+    heeds_pods = False
 
     def __init__(self, drains: Sequence[Drain], evictor: Evictor, state: ClusterStatePort) -> None:
         self._evictor = evictor

@@ -117,8 +117,7 @@ class _Bare:
         at = stream.arrivals.times(self._until_ns, draws["arrivals"])
         shapes = draws["shapes"].integers(len(stream.pods), size=len(at))
         lasting = as_distribution(stream.lifetimes).draw(len(at), draws["lifetimes"])
-        pods = stream.pods.take(shapes)
-        return replace(pods, names=Names(prefix=f"{stream.name}-", count=len(at))), at, lasting
+        return stream.pods.take(shapes, Names(prefix=f"{stream.name}-", count=len(at))), at, lasting
 
     def _recorded(self, workload: Workload) -> tuple[Workload, Ints, Ints]:
         at = np.zeros(len(workload), dtype=np.int64) if workload.arrival_ns is None else workload.arrival_ns

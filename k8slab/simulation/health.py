@@ -192,7 +192,8 @@ class _Loops:
         for loop in loops:
             world.calendar.add(loop)
         if slow:
-            world.kubelets.on_start(self._started)
+            # Only pods of workloads have probes.
+            world.kubelets.on_start(self._started, lambda rows, starts, ends: np.full(len(rows), NEVER))
 
     def break_pods(self, faults: Sequence[Fault]) -> None:
         """Add the loops that end or hang containers."""
@@ -227,7 +228,7 @@ class _Loops:
             fault.name, world.state, when, ends, reason=reason, exit_code=exit_code, down=world.kubelets.down
         )
         world.calendar.add(loop)
-        world.kubelets.on_start(loop.started)
+        world.kubelets.on_start(loop.started, loop.foresee)
 
     def _truth(self, rows: Ints, what: str, start_ns: int, end_ns: int) -> None:
         nodes = self._world.state.pod_node[rows].astype(np.int64)

@@ -20,6 +20,8 @@ from k8slab.errors import InputError
 from k8slab.simulation.fault_times import DOWN, LATE, SILENT, SLOW, FaultTimes, merged
 
 _PHASES: Final = 64
+# A node with more pieces to look at than this is looked at whole: a heartbeat costs less than a piece.
+_PIECES: Final = 8
 
 
 class _Pace(NamedTuple):
@@ -95,6 +97,9 @@ class Heartbeats:
         margin = self._margin(detector)
         for row, faults in self._by_node():
             _, starts, ends = merged(faults.node_row, faults.start_ns - margin, _over(faults) + margin)
+            if len(starts) > _PIECES:
+                yield row, *self._between(detector, row, faults, -margin, self.until_ns)
+                continue
             for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
                 yield row, *self._between(detector, row, faults, start, end)
 
@@ -139,10 +144,12 @@ class Heartbeats:
         late = faults.only(LATE)
         if not len(late.start_ns):
             return sent
+        first, last = np.searchsorted(sent, late.start_ns), np.searchsorted(sent, late.end_ns)
+        # One row for each heartbeat of each late time: mostly one.
+        count = last - first
+        which = np.repeat(first, count) + np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
         arrived = sent.copy()
-        for start_ns, end_ns, delay in zip(late.start_ns, late.end_ns, late.value, strict=True):
-            hit = (sent >= start_ns) & (sent < end_ns)
-            arrived[hit] = np.maximum(arrived[hit], sent[hit] + int(delay))
+        np.maximum.at(arrived, which, sent[which] + np.repeat(late.value.astype(np.int64), count))
         arrived.sort()
         return arrived[arrived < self.until_ns]
 

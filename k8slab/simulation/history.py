@@ -148,7 +148,18 @@ class History:
 
     def pods_of(self, owner: int) -> Steps:
         """The pods of a workload that hold a node."""
-        return self._weighted((self.state.pod_owner == owner).astype(np.int64))
+        at, change, owners = self._owned
+        mine = owners == owner
+        return Steps(at[mine], change[mine])
+
+    @cached_property
+    def _owned(self) -> tuple[Ints, Ints, npt.NDArray[np.int32]]:
+        """When pods of workloads get a node or lose it: the instants, +1 or -1, and the workload's number."""
+        up, down = self._holds()
+        chosen = np.flatnonzero(up | down)
+        owners = self.state.pod_owner[self._pod[chosen]]
+        chosen, owners = chosen[owners >= 0], owners[owners >= 0]
+        return self._time[chosen], np.where(up[chosen], 1, -1), owners
 
     def held(self, weight: npt.NDArray[Any]) -> Steps:
         """The sum of a weight over the pods that hold a node. weight : [P]"""

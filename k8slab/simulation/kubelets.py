@@ -33,8 +33,10 @@ class Kubelets:
         self._lifetime = Column(np.int64, fill=NEVER)
         self._ends = Column(np.int64, fill=NEVER)
         self._heap: list[tuple[int, int]] = []
-        self._down: set[int] = set()
+        self._is_down = Column(np.bool_)
+        self._any_down = False
         self._watchers: list[Callable[[Ints, Ints, Ints], None]] = []
+        self._foresees: list[Callable[[Ints, Ints, Ints], Ints] | None] = []
         self._seen = state.version
 
     # -- what others say ------------------------------------------------------------
@@ -44,19 +46,29 @@ class Kubelets:
         self._grow()
         self._lifetime.view[pod_rows] = lifetime_ns
 
-    def on_start(self, watcher: Callable[[Ints, Ints, Ints], None]) -> None:
-        """Call this with the rows of pods whose containers start, when they do, and when they would end (or NEVER)."""
+    def on_start(
+        self,
+        watcher: Callable[[Ints, Ints, Ints], None],
+        foresee: Callable[[Ints, Ints, Ints], Ints] | None = None,
+    ) -> None:
+        """Call this with the rows of pods whose containers start, when they do, and when they would end (or NEVER).
+
+        foresee : of the same, for pods that no workload owns and that have yet to start: int64[n] when the watcher
+                  would make something of each happen, NEVER if it won't; it changes nothing. Without it nobody
+                  can look ahead over starts
+        """
         self._watchers.append(watcher)
+        self._foresees.append(foresee)
 
     def halt(self, node_rows: Ints, now_ns: int) -> None:
         """These nodes are down: what runs there stops, and doesn't end."""
         self._catch_up()
-        self._down.update(np.asarray(node_rows).tolist())
+        self._mark(node_rows, True)
         self._ends.view[self._pods_on(node_rows)] = NEVER
 
     def resume(self, node_rows: Ints, now_ns: int) -> None:
         """These nodes are up again: the containers of the pods that still are theirs start anew."""
-        self._down.difference_update(np.asarray(node_rows).tolist())
+        self._mark(node_rows, False)
         pods = self._pods_on(node_rows)
         if len(pods):
             self._state.restart(pods, now_ns)
@@ -67,13 +79,21 @@ class Kubelets:
         self._ends.view[pod_rows] = NEVER
 
     def down(self, node_rows: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """bool[n]: which of these nodes are down."""
-        return np.isin(node_rows, list(self._down))
+        """bool[n]: which of these nodes are down; none where there is no node."""
+        if not self._any_down:
+            return np.zeros(np.shape(node_rows), dtype=np.bool_)
+        known = (node_rows >= 0) & (node_rows < len(self._is_down.view))
+        return np.asarray(known & self._is_down.view[np.where(known, node_rows, 0)])
+
+    def _mark(self, node_rows: Ints, down: bool) -> None:
+        self._is_down.extend(max(0, self._state.node_count - len(self._is_down.view)))
+        self._is_down.view[node_rows] = down
+        self._any_down = bool(self._is_down.view.any())
 
     @property
-    def any_down(self) -> bool:
-        """Whether any node is down."""
-        return bool(self._down)
+    def foreseeable(self) -> bool:
+        """Whether it can be told ahead what comes of containers that start."""
+        return all(foresee is not None for foresee in self._foresees)
 
     # -- for whoever lives through many instants at once ----------------------------------
 
@@ -100,6 +120,20 @@ class Kubelets:
             self.put_back(*(np.array([value]) for value in found.pop()))
         table = np.array(found, dtype=np.int64).reshape(-1, 2)
         return (table[:, 0], table[:, 1]), before_ns
+
+    def foreseen(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> int:
+        """When something first happens to one of these pods, that start then, before it ends; NEVER if nothing does."""
+        first = NEVER
+        for foresee in self._foresees:
+            if foresee is not None and len(pod_rows):
+                at = foresee(pod_rows, start_ns, end_ns)
+                first = min(first, int(at.min()))
+        return first
+
+    def started(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> None:
+        """These pods' containers started; somebody else minds when they end."""
+        for watcher in self._watchers:
+            watcher(pod_rows, start_ns, end_ns)
 
     def put_back(self, at_ns: Ints, pod_rows: Ints) -> None:
         """These pods end then."""
@@ -155,7 +189,7 @@ class Kubelets:
         self._grow()
         lifetime = self._lifetime.view[pod_rows]
         counted = lifetime != NEVER
-        if self._down:
+        if self._any_down:
             up = ~self.down(self._state.pod_node[pod_rows])
             pod_rows, lifetime, counted = pod_rows[up], lifetime[up], counted[up]
         if self._watchers and at_ns < NEVER:

@@ -32,6 +32,7 @@ class NodeFaults:
 
     name = "node-faults"
     rank: int = Rank.FAULTS
+    heeds_pods = False
 
     def __init__(self, faults: FaultTimes, kubelets: Kubelets, evictor: Evictor, slowed: Watcher | None = None) -> None:
         self._kubelets = kubelets

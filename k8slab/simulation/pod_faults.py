@@ -45,6 +45,7 @@ class ContainerFaults:
     """
 
     rank: int = Rank.FAULTS
+    heeds_pods = False
 
     def __init__(
         self,
@@ -72,18 +73,8 @@ class ContainerFaults:
 
     def started(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> None:
         """Containers started, that would end by themselves at `end_ns`."""
-        known, count = len(self._first.view), self._state.pod_count
-        if known < count:
-            rows = np.arange(known, count)
-            self._first.extend(len(rows), self._after(rows, np.zeros(len(rows), dtype=np.int64)))
-            self._begun.extend(len(rows), False)
-        after = self._first.view[pod_rows]
-        begun = self._begun.view[pod_rows]
-        if begun.any():
-            again = pod_rows[begun]
-            attempts = [self._again.get(row, 0) + 1 for row in again.tolist()]
-            self._again.update(zip(again.tolist(), attempts, strict=True))
-            after[begun] = self._after(again, np.array(attempts, dtype=np.int64))
+        after, again, attempts = self._strikes_after(pod_rows)
+        self._again.update(zip(again.tolist(), attempts, strict=True))
         self._begun.view[pod_rows] = True
         struck = after < end_ns - start_ns
         if struck.any():
@@ -91,6 +82,27 @@ class ContainerFaults:
                 pod_rows[struck].tolist(), start_ns[struck].tolist(), after[struck].tolist(), strict=True
             ):
                 heapq.heappush(self._heap, (start + wait, row, start))
+
+    def foresee(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> Ints:
+        """int64[n]: when it would end the containers of these pods, if they start then; NEVER where they end before."""
+        after, _, _ = self._strikes_after(pod_rows)
+        struck = after < end_ns - start_ns
+        return np.where(struck, start_ns + np.where(struck, after, 0), NEVER)
+
+    def _strikes_after(self, pod_rows: Ints) -> tuple[Ints, Ints, list[int]]:
+        """int64[n] how long after its next start each pod is struck; those that started before, at which attempt."""
+        known, count = len(self._first.view), self._state.pod_count
+        if known < count:
+            rows = np.arange(known, count)
+            self._first.extend(len(rows), self._after(rows, np.zeros(len(rows), dtype=np.int64)))
+            self._begun.extend(len(rows), False)
+        after = self._first.view[pod_rows]
+        begun = self._begun.view[pod_rows]
+        again = pod_rows[begun]
+        attempts = [self._again.get(row, 0) + 1 for row in again.tolist()]
+        if attempts:
+            after[begun] = self._after(again, np.array(attempts, dtype=np.int64))
+        return after, again, attempts
 
     def next_ns(self, now_ns: int) -> int | None:
         return self._heap[0][0] if self._heap else None
@@ -140,7 +152,7 @@ class OomTimes:
         self._ramp_ns = ramp_ns
 
     def __call__(self, pod_rows: Ints, attempts: Ints) -> Ints:
-        used = self._usage.steady(self._memory)[pod_rows]
+        used = self._usage.full(pod_rows, self._memory)
         limit = self._limit_factor * self._state.pod_request[pod_rows, self._memory]
         after = np.maximum(np.minimum(limit / np.maximum(used, 1), 1.0) * self._ramp_ns, 1).astype(np.int64)
         return np.where((used > limit) & (limit > 0), after, NEVER)

@@ -15,6 +15,7 @@ from k8slab.simulation.raft_faults import (
     SECOND,
     Action,
     ClockModel,
+    Crash,
     DiskModel,
     NetworkModel,
     Request,
@@ -133,11 +134,29 @@ def _calm_down(world: World) -> Violation | None:
         # Written again and again: a leader without an entry of its own term can't answer reads.
         world.act(Request(world.now, _LAST_CLIENT, "put", "last", 1))
         world.run_until(world.now + _STEP_NS)
+        _stop_removed(world)
         if all(client.current is None for client in world.clients.values()):
             return None
     leader = world.leader
     text = f"{leader} leads but commits nothing" if leader else "nobody leads"
     return Violation("liveness", f"{text} after {_CALM_NS // SECOND} s of calm", world.now)
+
+
+def _stop_removed(world: World) -> None:
+    """An operator stops members that were removed, unless the switches keep them from disturbing by themselves.
+
+    One that never learned of its removal begins term after term; ignoring it while a leader is heard, and having it
+    ask first, are what the thesis has against that (§4.2.3, §9.6).
+    """
+    newest = max(world.members.values(), key=lambda member: member.applied)
+    switches = newest.config
+    if switches.pre_vote and switches.check_quorum and switches.leader_stickiness:
+        return
+    for member in world.members.values():
+        # Who was never a member may be about to become one, and disturbs nobody.
+        was_member = member.name in member.membership.members
+        if member.up and was_member and member.name not in newest.membership.members:
+            world.act(Crash(world.now, member.name))
 
 
 def shrink(run: LabRun, replay: Callable[[Schedule], LabRun]) -> LabRun:

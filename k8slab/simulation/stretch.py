@@ -84,15 +84,17 @@ class Stretch:
         """Live through all instants before this one; False, and nothing done, where that can't be done at once."""
         if not self._quiet():
             return False
-        at, rows, before_ns = self._comes(before_ns)
+        starts_ns = self._workloads.next_ns(self._clock.now())
+        at, rows, before_ns = self._comes(before_ns if starts_ns is None else min(before_ns, starts_ns))
         endings, before_ns = self._kubelets.take_before(before_ns)
         old = _Endings(*endings)
+        ends = self._ends_of(at, rows)
+        before_ns = min(before_ns, self._kubelets.foreseen(rows, at, ends))
         count = int(np.searchsorted(at, before_ns))
-        at, rows = at[:count], rows[:count]
         if not count:
             self._kubelets.put_back(old.at_ns, old.pods)
             return False
-        return self._live(at, rows, old, before_ns)
+        return self._live(at[:count], rows[:count], ends[:count], old, before_ns)
 
     def _quiet(self) -> bool:
         """Whether every loop has nothing to do but what time brings."""
@@ -100,7 +102,7 @@ class Stretch:
         loops = (self._kubelets, self._workloads, self._scheduler)
         due = [loop.next_ns(now_ns) for loop in loops]
         awake = any(at is not None and at <= now_ns for at in due)
-        plain = self._scheduler.waiting == 0 and not self._kubelets.any_down
+        plain = self._scheduler.waiting == 0 and self._kubelets.foreseeable
         # Which devices a pod gets is chosen when it is bound.
         return plain and not awake and not self._state.node_devices.capacity.any()
 
@@ -120,20 +122,23 @@ class Stretch:
             rows = rows[order]
         return at, rows, before_ns
 
-    def _live(self, at: Ints, rows: Ints, old: _Endings, before_ns: int) -> bool:
-        ends = self._ends_of(at, rows)
-        soon = ends < before_ns
-        endings = _sorted(np.concatenate([old.at_ns, ends[soon]]), np.concatenate([old.pods, rows[soon]]))
+    def _live(self, at: Ints, rows: Ints, ends: Ints, old: _Endings, before_ns: int) -> bool:
+        known, soon = old.at_ns < before_ns, ends < before_ns
+        endings = _sorted(
+            np.concatenate([old.at_ns[known], ends[soon]]), np.concatenate([old.pods[known], rows[soon]])
+        )
         leaves_from = np.concatenate([[0], np.searchsorted(endings.at_ns, at, side="right")])
         nodes = self._placer.play(rows, leaves_from, endings.pods)
-        done = len(nodes)
+        # What is put on a node that is down, which nobody knows yet, doesn't end.
+        lost = self._kubelets.down(nodes)
+        done = int(np.argmax(lost)) if lost.any() else len(nodes)
         cut = done < len(rows)
         if cut:
             done, endings = self._cut(at, rows, done, endings)
             nodes, at, rows, ends = nodes[:done], at[:done], rows[:done], ends[:done]
         self._play(at, rows, nodes, endings)
         self._placer.settle(complete=not cut)
-        self._hand_back(at, rows, ends, old, endings)
+        self._hand_back(at, rows, ends, old)
         # Nothing, if the first to come fits nowhere: that is for the scheduler.
         return len(rows) + len(endings.pods) > 0
 
@@ -169,12 +174,13 @@ class Stretch:
         if len(times):
             self._clock.sleep_until(int(times[order[-1]]))
 
-    def _hand_back(self, at: Ints, rows: Ints, ends: Ints, old: _Endings, played: _Endings) -> None:
+    def _hand_back(self, at: Ints, rows: Ints, ends: Ints, old: _Endings) -> None:
         """Tell the loops what was done for them."""
-        late = ~np.isin(old.pods, played.pods)
-        self._kubelets.put_back(old.at_ns[late], old.pods[late])
-        ended = np.isin(rows, played.pods)
-        self._kubelets.put_back(ends[~ended], rows[~ended])
+        gone = self._state.pod_node[old.pods] < 0
+        self._kubelets.put_back(old.at_ns[~gone], old.pods[~gone])
+        runs = self._state.pod_node[rows] >= 0
+        self._kubelets.put_back(ends[runs], rows[runs])
+        self._kubelets.started(rows, at, ends)
         self._arrivals.advance(len(rows))
         self._scheduler.passed_over(len(rows))
         self._kubelets.passed_over()

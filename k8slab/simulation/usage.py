@@ -122,6 +122,16 @@ class PodUsage:
             used[np.isin(state.pod_owner, list(self.loads_by_owner))] = 0.0
         return np.asarray(used)
 
+    def full(self, pod_rows: Ints, resource: int) -> Ints:
+        """int64[n]: what each of these pods uses of a resource while its containers run, by its own share."""
+        column = self._share[resource]
+        share = np.full(len(pod_rows), _PPM, dtype=np.int64)
+        known = pod_rows < len(column.view)
+        share[known] = column.view[pod_rows[known]]
+        # In two parts: a request in bytes times a share in millionths is beyond int64.
+        whole, rest = np.divmod(self._state.pod_request[pod_rows, resource], _PPM)
+        return np.asarray(whole * share + rest * share // _PPM)
+
     def usage(self, pod_rows: Ints, now_ns: int) -> Ints:
         """int64[n, R]: what these pods use now; 0 for those whose containers don't run."""
         return self.of(pod_rows, range(len(self._share)), now_ns).T

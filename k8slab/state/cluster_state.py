@@ -100,6 +100,7 @@ class ClusterState:
         self._pod_leaving = Column(np.int8)
         self._pod_started = Column(np.int64, fill=NOT_STARTED)
         self._pod_nominated = Column(np.int32, fill=-1)
+        self._promises = False
         self._devices = DeviceLedger(self.schema)
         self._pod_owner = Column(np.int32, fill=-1)
         self._pod_startup = Column(np.int64)
@@ -304,10 +305,14 @@ class ClusterState:
                 images=self._node_images.get(),
                 bound=lambda: self._placed(self.pod_node),
                 bound_specs=self._pod_specs.get().values,
-                nominated=self._placed(self._pod_nominated.view) if (self._pod_nominated.view >= 0).any() else None,
+                nominated=self._placed(self._pod_nominated.view) if self._has_promises() else None,
                 objects=self._objects,
                 devices=self._devices.nodes,
             )
+
+    def _has_promises(self) -> bool:
+        # Asked at every look at the nodes: without any promise ever, a million pods needn't be looked at.
+        return self._promises and bool((self._pod_nominated.view >= 0).any())
 
     def _placed(self, node_rows: npt.NDArray[np.int32]) -> PlacedPods:
         with self.lock:
@@ -568,6 +573,7 @@ class ClusterState:
             for pod in pods[(self.pod_phase[pods] != PENDING) | (self.pod_node[pods] >= 0)][:1].tolist():
                 raise StateConflict(f"cannot nominate pod {self.pod_name(pod)!r}: {self._condition(pod)}, not waiting")
             if len(pods):
+                self._promises = True
                 self._pod_nominated.view[pods] = nodes
                 self._log("NOMINATED", pod_rows=pods, node_rows=nodes.copy())
 

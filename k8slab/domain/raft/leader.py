@@ -117,7 +117,7 @@ def note_heartbeat_response(raft: Raft, message: Message) -> None:
     if progress.match < raft.log.last_index or progress.state == "probe":
         send_append(raft, message.source)
     if not raft.config.lease_reads and message.context is not None:
-        _confirm_reads(raft, message)
+        _confirm_reads(raft, message.source, message.context)
 
 
 # -- reads (thesis §6.4) ---------------------------------------------------------
@@ -147,14 +147,15 @@ def _confirm_lead(raft: Raft, message: Message) -> None:
         answer_read(raft, message, raft.log.committed)
         return
     number = raft.reads.add(message, raft.log.committed)
-    raft.reads.acknowledge(raft.member_id, number)
     broadcast_heartbeat(raft, number)
+    # A voter that is both halves of a joint membership is a majority by itself, and nobody's answer would come.
+    _confirm_reads(raft, raft.member_id, number)
 
 
-def _confirm_reads(raft: Raft, message: Message) -> None:
-    acks = raft.reads.acknowledge(message.source, message.context)
+def _confirm_reads(raft: Raft, member: MemberId, number: int) -> None:
+    acks = raft.reads.acknowledge(member, number)
     if acks and raft.tracker.confirmed(acks):
-        for read in raft.reads.take_until(message.context):
+        for read in raft.reads.take_until(number):
             answer_read(raft, read.request, read.index)
 
 

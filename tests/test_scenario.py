@@ -1,0 +1,178 @@
+"""Scenario files and the command that runs them: every error names the file, the key and the value."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from k8slab import Workload
+from k8slab.analysis.frames import check_frame
+from k8slab.cli import app
+from k8slab.domain.instants import SECOND_NS
+from k8slab.errors import InputError
+from k8slab.experiments.scenario import load_scenario
+from k8slab.simulation import Diurnal, LogNormal, Usage
+
+SCENARIO = """
+until = "30m"
+seed = 4
+policy = "most-allocated"
+
+[cluster]
+nodes = 4
+zones = 2
+
+[[stream]]
+name = "batch"
+pods = { classes = 3, pods = 20 }
+arrivals = { kind = "diurnal", every = "1m", swing = 0.8 }
+lifetimes = { kind = "lognormal", median = "5m" }
+usage = { cpu = 0.5, spread = 0.2 }
+
+[[deployment]]
+name = "web"
+count = 2
+replicas = 2
+requests = { cpu = "500m", memory = "1Gi" }
+load = { cpu = "2", swing = 0.5 }
+tolerations = ["dedicated=web:NoSchedule"]
+
+[[job]]
+name = "train"
+requests = { cpu = 1, memory = "1Gi" }
+durations = "2m"
+
+[[daemonset]]
+name = "agent"
+requests = { cpu = "50m", memory = "64Mi" }
+"""
+
+
+def written(folder: Path, text: str = SCENARIO) -> Path:
+    path = folder / "scenario.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_scenario_is_what_it_says(tmp_path):
+    told = load_scenario(written(tmp_path))
+    setup = told.simulation
+    assert (told.until, setup.seed, setup.policy.name, len(setup.cluster)) == ("30m", 4, "most-allocated", 4)
+    stream, *rest = setup.parts
+    assert stream.arrivals == Diurnal("1m", swing=0.8)
+    assert stream.lifetimes == LogNormal("5m")
+    assert stream.usage == Usage(cpu=0.5, spread=0.2)
+    assert [part.name for part in rest] == ["web-0", "web-1", "train", "agent"]
+    assert rest[0].tolerations == ("dedicated=web:NoSchedule",)
+    run = setup.run(told.until)
+    assert set(run.frames.pods["workload"].dropna()) == {"web-0", "web-1", "train", "agent"}
+    other = load_scenario(written(tmp_path), seed=9, policy="best-fit", until="1h")
+    assert (other.until, other.simulation.seed, other.simulation.policy.name) == ("1h", 9, "best-fit")
+
+
+def test_files_are_found_beside_the_scenario(tmp_path):
+    trace = Workload.synthetic(6, classes=2).with_times([n * SECOND_NS for n in range(6)], [SECOND_NS] * 6)
+    trace.save(tmp_path / "pods.csv")
+    (tmp_path / "log.swf").write_text("1 0 0 60 4 -1 -1 4 -1 -1 1 7 -1 -1 -1 -1 -1 -1\n")
+    text = '[cluster]\nnodes = 3\n[[trace]]\nfile = "pods.csv"\n[[trace]]\nswf = "log.swf"\ncores_per_pod = 2\n'
+    run = load_scenario(written(tmp_path, text)).simulation.run("1m")
+    assert run.frames.pods["ended_s"].dropna().tolist() == [1, 2, 3, 4, 5, 6, 60, 60]
+    shapes = '[[stream]]\nname = "s"\narrivals = { kind = "poisson", every = 5 }\nlifetimes = 9\npods = { %s }\n'
+    for pods in ('requests = { cpu = 1, memory = "1Gi", "nvidia.com/gpu" = 1 }, priority = 7', 'file = "pods.csv"'):
+        made = load_scenario(written(tmp_path, "[cluster]\nnodes = 3\n" + shapes % pods)).simulation
+        assert made.parts[0].name == "s"
+    assert made.parts[0].pods.content_hash() == trace.content_hash()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("replicas = 2", "replcas = 2", "[[deployment]] 'web': unknown key 'replcas'; did you mean 'replicas'?"),
+        ("seed = 4", "sede = 4", "scenario.toml: unknown key 'sede'; did you mean 'seed'?"),
+        ("zones = 2", "zone = 2", "[cluster]: unknown key 'zone'; did you mean 'zones'?"),
+        ('until = "30m"', 'until = "-30m"', "scenario.toml, until: '-30m' is negative"),
+        ('every = "1m"', 'every = "-1m"', "[[stream]] 'batch', arrivals: Diurnal, every: '-1m' is negative"),
+        ('every = "1m"', 'evry = "1m"', "[[stream]] 'batch', arrivals: unknown key 'evry'; did you mean 'every'?"),
+        ('every = "1m", ', "", "[[stream]] 'batch', arrivals: every is missing"),
+        ('"diurnal"', '"diurnl"', "arrivals, kind: unknown kind 'diurnl'; did you mean 'diurnal'?"),
+        ('kind = "diurnal", ', "", "arrivals: no kind; wanted one of poisson, diurnal, bursts"),
+        ("swing = 0.8", "swing = 8", "Diurnal: swing=8; wanted a number from 0 to 1"),
+        ("cpu = 0.5, spread", "cpu = -0.5, spread", "[[stream]] 'batch', usage: usage: cpu=-0.5"),
+        ('"lognormal"', '"lognormal2"', "lifetimes, kind: unknown kind 'lognormal2'; did you mean 'lognormal'?"),
+        ("count = 2", "count = 0", "[[deployment]] 'web': count is 0; wanted a whole number, 1 or more"),
+        ("replicas = 2", "replicas = -2", "[[deployment]] 'web': Deployment 'web': replicas=-2"),
+        ("count = 2\n", "", "cpu=..."),
+        ('cpu = "500m"', 'cpu = "500x"', "'500x' is no quantity"),
+        ("most-allocated", "most-alocated", "policy: unknown policy 'most-alocated'; did you mean 'most-allocated'?"),
+        ("seed = 4", "seed = -4", "seed=-4: wanted a whole number, 0 or more"),
+        ("nodes = 4\n", "", "[cluster]: neither nodes nor file; wanted nodes = 100"),
+        ("nodes = 4\n", "nodes = 0\n", "[cluster]: nodes=0: wanted a whole number, 1 or more"),
+        ("[cluster]\nnodes = 4\nzones = 2\n", "", "no [cluster]; wanted one with nodes = 100"),
+        ("[[job]]", "[job]", "job is no list of tables; wanted [[job]]"),
+        ('durations = "2m"', 'durations = "-2m"', "[[job]] 'train': Fixed, value: '-2m' is negative"),
+        ("[cluster]", "[cluster", "scenario.toml: it isn't TOML: "),
+        ('requests = { cpu = 1, memory = "1Gi" }', "", "[[job]] 'train': requests is missing"),
+    ],
+)
+def test_an_error_names_the_file_the_key_and_the_value(tmp_path, before, after, message):
+    assert before in SCENARIO
+    path = written(tmp_path, SCENARIO.replace(before, after, 1))
+    if message == "cpu=...":
+        assert load_scenario(path).simulation.parts[1].name == "web"
+        return
+    with pytest.raises(InputError) as caught:
+        load_scenario(path).simulation.run("1s")
+    assert message in str(caught.value)
+    if "Diurnal" not in message and "quantity" not in message:
+        assert str(path) in str(caught.value)
+
+
+def test_a_scenario_without_anything_to_run(tmp_path):
+    with pytest.raises(InputError, match="nothing to run"):
+        load_scenario(written(tmp_path, "[cluster]\nnodes = 2\n"))
+    with pytest.raises(InputError, match=r"cannot read the scenario .*No such file"):
+        load_scenario(tmp_path / "missing.toml")
+
+
+# -- the command ------------------------------------------------------------------------------
+
+
+def simulate(*arguments: str | Path):
+    return CliRunner().invoke(app, ["simulate", *map(str, arguments)])
+
+
+def test_the_command_writes_frames_and_a_report(tmp_path):
+    out = tmp_path / "out"
+    result = simulate(written(tmp_path), "--out", out, "--against", "kube-default")
+    assert result.exit_code == 0, result.output
+    assert "Report:" in result.output
+    for name in ("pods", "nodes", "utilization", "events", "summary"):
+        assert (out / f"{name}.csv").is_file()
+    check_frame("counterfactual", pd.read_csv(out / "differences.csv"))
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "30m of 4 nodes under most-allocated" in page
+    assert "<img" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["seed"] == 4
+    again = tmp_path / "again"
+    assert simulate(written(tmp_path), "--out", again, "--against", "kube-default").exit_code == 0
+    assert {p.name: p.read_bytes() for p in again.iterdir()} == {p.name: p.read_bytes() for p in out.iterdir()}
+
+
+def test_the_command_prints_json_and_nothing_else(tmp_path):
+    result = simulate(written(tmp_path), "--out", tmp_path / "out", "--json", "--until", "5m")
+    told = json.loads(result.stdout)
+    assert told["summary"]["pods_arrived"]["unit"] == "count"
+    assert told["answer"].startswith("In 5m ")
+
+
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
+    result = simulate(written(tmp_path, SCENARIO.replace("replicas", "replcas")), "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "did you mean 'replicas'" in result.output
+    assert not (tmp_path / "out").exists()
