@@ -208,7 +208,7 @@ class Evictor:
     # -- telling ---------------------------------------------------------------------------
 
     def _mark(self, node_row: int, *, unschedulable: bool) -> None:
-        taints = self._state.node_columns().taints[node_row] or ()
+        taints = self._state.node_taints(node_row)
         kept = [taint for taint in taints if taint.key != UNSCHEDULABLE]
         wanted = (*kept, *no_schedule_taints({}, [], unschedulable=unschedulable))
         if wanted != taints:

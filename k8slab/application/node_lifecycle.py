@@ -159,7 +159,7 @@ class NodeLifecycleController:
         return _READY.get(int(self._state.node_state[row]), "True")
 
     def _taints(self, row: int) -> Taints:
-        return self._state.node_columns().taints[row] or ()
+        return self._state.node_taints(row)
 
     # -- zones ----------------------------------------------------------------------------------
 

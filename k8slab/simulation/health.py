@@ -250,7 +250,7 @@ class _Loops:
         ]
 
     def _cordoned(self, row: int) -> bool:
-        taints = self._world.state.node_columns().taints[row] or ()
+        taints = self._world.state.node_taints(row)
         return any(taint.key == UNSCHEDULABLE for taint in taints)
 
     def _known_probes(self, probes: Mapping[str, Probes]) -> dict[int, Probes]:

@@ -278,6 +278,11 @@ class ClusterState:
             row = self._pod_names.row(name)
             return row if row >= 0 and self.pod_alive[row] else -1
 
+    def node_taints(self, node_row: int) -> Taints:
+        """The taints of one node."""
+        with self.lock:
+            return self._node_taints.get()[node_row] or ()
+
     def pods_on(self, node_row: int) -> Ints:
         """int64[]: rows of the pods bound to a node, in the order they were added."""
         with self.lock:
