@@ -26,6 +26,7 @@ from k8slab.experiments.conformance import CaseResult, Conformance, suite
 from k8slab.experiments.reproduce import reproduce_fgd
 from k8slab.experiments.what_if import weight_flips
 from k8slab.infrastructure.clocks import VirtualClock
+from tests.test_detection import small_run
 from tests.test_utilization import small_placement
 
 DIFFERENCES = {
@@ -158,6 +159,7 @@ def public_frames() -> Mapping[str, Any]:
         **gpu_frames(),
         **raft_frames(),
         **scaling_frames(),
+        **healed_frames(),
     }
 
 
@@ -204,6 +206,13 @@ def reproduced_frames() -> dict[str, Any]:
     result = replace(result, published=result.curves, sources={"default": "a folder"})
     names = ("results", "curves", "failures", "differences")
     return {f"reproduction.{name}": getattr(result, name) for name in names}
+
+
+def healed_frames() -> dict[str, Any]:
+    """Two hours of a cluster in which a node dies and another falls silent."""
+    run = small_run()
+    kinds = ("healing", "health", "faults", "availability", "detectors", "detections")
+    return {f"run_{kind}": run.frames[kind] for kind in kinds}
 
 
 @pytest.mark.parametrize("kind", FRAMES)

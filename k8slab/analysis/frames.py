@@ -558,8 +558,8 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("suspicions", "int64", "count", "times that it suspected a node"),
         Column("right", "int64", "count", "suspicions of a node that was down at some time of them"),
         Column("wrong", "int64", "count", "suspicions of a node that was up all the time"),
-        Column("precision", "float64", "", "right of suspicions; missing where there were none"),
-        Column("recall", "float64", "", "found of outages; missing where there were none"),
+        Column("precision", "float64", "share", "right of suspicions; missing where there were none"),
+        Column("recall", "float64", "share", "found of outages; missing where there were none"),
         Column("delay_mean_s", "float64", "s", "from an outage's beginning to its suspicion; missing where none was "
                "found"),
         Column("delay_median_s", "float64", "s", "the same, median"),
