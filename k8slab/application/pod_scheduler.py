@@ -123,6 +123,10 @@ class PodScheduler:
         """
         with self._ledger.lock:
             self._ledger.settle()
+            state = state_of(self._ledger.pods)
+            if state is not None and not len(state.pending_rows()):
+                # Most rounds of an idle cluster find nobody; making a Pod of each row to see that costs the most.
+                return 0
             return sum([self.schedule_pod(pod) for pod in waiting(self._ledger.pods.list_pods())])
 
     def _chosen(self, pod: Pod, stored: Pod | None) -> str | None:
