@@ -43,17 +43,17 @@ def plain_nodes(cluster: Cluster) -> list[PlainNode]:
     return [PlainNode(*row) for row in zip(ready, *cluster.allocatable.tolist(), strict=True)]
 
 
-def python_loop(cluster: Cluster, workload: Workload, pods: int, most: bool) -> Callable[[], list[int]]:
+def python_loop(cluster: Cluster, workload: Workload, pods: int, policy: str) -> Callable[[], list[int]]:
     """Places the first pods: for each one a loop over all nodes that filters, scores and keeps the best.
 
-    most : prefer full nodes (MostAllocated), else idle ones (LeastAllocated)
+    policy : one of SCORES, which has its score in numpy
     """
-    nodes = plain_nodes(cluster)
+    nodes, most, balanced = plain_nodes(cluster), policy == "most-allocated", policy == "kube-default"
     requests = [tuple(request) for request in workload.requests[:pods].tolist()]
-    return lambda: [_place_one(nodes, *request, most) for request in requests]
+    return lambda: [_place_one(nodes, *request, most, balanced) for request in requests]
 
 
-def _place_one(nodes: list[PlainNode], cpu: int, memory: int, slots: int, most: bool) -> int:
+def _place_one(nodes: list[PlainNode], cpu: int, memory: int, slots: int, most: bool, balanced: bool) -> int:
     best_score, best_row = -1, -1
     for row, node in enumerate(nodes):
         if not node.ready:
@@ -67,6 +67,9 @@ def _place_one(nodes: list[PlainNode], cpu: int, memory: int, slots: int, most: 
         else:
             cpu_left = 100 * (node.cpu_milli - cpu_used) // node.cpu_milli
             score = (cpu_left + 100 * (node.memory_bytes - memory_used) // node.memory_bytes) // 2
+        if balanced:
+            apart = abs(cpu_used / node.cpu_milli - memory_used / node.memory_bytes)
+            score += int((1.0 - apart / 2.0) * 100.0)
         if score > best_score:
             best_score, best_row = score, row
     if best_row >= 0:
@@ -80,8 +83,8 @@ def _place_one(nodes: list[PlainNode], cpu: int, memory: int, slots: int, most: 
 # -- vectorised numpy ----------------------------------------------------------
 
 
-def numpy_scan(cluster: Cluster, workload: Workload, pods: int, most: bool) -> Callable[[], list[int]]:
-    """Places the first pods: for each one a filter, a score and an argmax over whole columns.
+def numpy_scan(cluster: Cluster, workload: Workload, pods: int, policy: str) -> Callable[[], list[int]]:
+    """Places the first pods: for each one a filter, the scores and an argmax over whole columns.
 
     As general as the engine: any resources, any weights, nodes that lack a resource.
     Resource-major and float64, the faster choices in numpy too.
@@ -91,14 +94,17 @@ def numpy_scan(cluster: Cluster, workload: Workload, pods: int, most: bool) -> C
     ready = cluster.states == 0
     requests = workload.requests[:pods].astype(np.float64)
     weight = np.array([float(name in ("cpu", "memory")) for name in cluster.schema.names])
-    score = most_allocated if most else least_allocated
+    scores = SCORES[policy]
 
     def place() -> list[int]:
         rows = []
         for request in requests:
             used = requested + request[:, None]
             feasible = ready & resource_fit(used, allocatable, request[:, None])
-            row = select_lowest(score(used, allocatable, weight), feasible)
+            score = scores[0](used, allocatable, weight)
+            for more in scores[1:]:
+                score += more(used, allocatable, weight)
+            row = select_lowest(score, feasible)
             row = row if feasible[row] else -1
             if row >= 0:
                 requested[:, row] += request
@@ -152,6 +158,14 @@ def balanced_allocation(used: Floats, allocatable: Floats, weight: Floats) -> Fl
     """kube-scheduler's NodeResourcesBalancedAllocation, of two resources that every node has."""
     first, second = np.minimum(1.0, used[weight > 0.0] / allocatable[weight > 0.0])
     return np.trunc((1.0 - np.abs((first - second) / 2.0)) * 100.0)
+
+
+# By policy; those of kube-default that pods take part in who say nothing but what they request.
+SCORES: dict[str, tuple[Score, ...]] = {
+    "most-allocated": (most_allocated,),
+    "least-allocated": (least_allocated,),
+    "kube-default": (least_allocated, balanced_allocation),
+}
 
 
 def worst_fit(used: Floats, allocatable: Floats, weight: Floats, largest: Floats) -> Floats:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 import k8slab
+from benchmarks.measuring import PATHS, cpu_seconds
 from k8slab.domain.columns import NOT_STARTED
 from tests.kube.objects import Cluster as TwinCluster
 from tests.kube.objects import Pod
@@ -70,13 +70,6 @@ def placed(cluster: k8slab.Cluster, workload: k8slab.Workload, path: Any, ties: 
     return placement.node_rows.tolist(), placement.evictions
 
 
-def timed(run: Callable[[], Any]) -> tuple[Any, float]:
-    """What a run gives, and its CPU seconds."""
-    start = time.process_time()
-    found = run()
-    return found, time.process_time() - start
-
-
 # CPU time: all run on one core, and the machine's other work then shifts no ratio.
 @pytest.mark.benchmark(timer=time.process_time)
 @pytest.mark.parametrize("ties", ["lowest", "random"])
@@ -87,18 +80,21 @@ def test_preemption_on_a_full_cluster(benchmark: Any, objects: dict[str, list[Ob
     rate = PODS / benchmark.stats.stats.median
     print(f"\nties {ties}: {rate:,.0f} pods a second, wants {WANTED:,}; {len(evictions):,} had to go")
     assert_plausible(cluster, workload, rows, evictions)
+    row = f"preemption on a full cluster, 4 priorities, ties {ties}"
+    benchmark.extra_info.update(row=row, nodes=NODES, pods=PODS, reach=WANTED, path="scan", engine=rate)
 
     few = workload.take(np.arange(STEPWISE_PODS))
-    slow, seconds = timed(lambda: placed(cluster, few, "stepwise", ties))
+    slow, seconds = cpu_seconds(lambda: placed(cluster, few, "stepwise", ties), rounds=1)
     assert slow == placed(cluster, few, "scan", ties)
-    compare(benchmark, "the numpy search", rate, STEPWISE_PODS / seconds)
+    benchmark.extra_info["numpy"] = STEPWISE_PODS / seconds
     if ties == "lowest":
         few = workload.take(np.arange(TWIN_PODS))
         lists = {key: {"items": items} for key, items in objects.items() if key != "pending"}
         twin, waiting = TwinCluster({**lists, "pluginConfig": []}), [Pod(obj) for obj in objects["pending"][:TWIN_PODS]]
-        told, seconds = timed(lambda: placed_in_turn(twin, waiting, (10, 100)))
+        told, seconds = cpu_seconds(lambda: placed_in_turn(twin, waiting, (10, 100)), rounds=1)
         assert told == in_turn(cluster, few, *placed(cluster, few, "scan", ties))
-        compare(benchmark, "the slow twin", rate, TWIN_PODS / seconds)
+        benchmark.extra_info["plain Python"] = TWIN_PODS / seconds
+    print({path: f"{value:,.2f}" for path, value in benchmark.extra_info.items() if path in PATHS})
     assert rate > WANTED
 
 
@@ -129,7 +125,3 @@ def in_turn(cluster: k8slab.Cluster, workload: k8slab.Workload, rows: list[int],
     gone = [[running.names[e.row] for e in evictions if e.by == pod] for pod in range(len(rows))]
     return [("" if row < 0 else cluster.names[row], names) for row, names in zip(rows, gone, strict=True)]
 
-
-def compare(benchmark: Any, name: str, rate: float, slower: float) -> None:
-    benchmark.extra_info.update({f"{name}: pods a second": slower, f"times {name}": rate / slower})
-    print(f"    {name}: {slower:,.2f} pods a second; {rate / slower:,.0f} times")

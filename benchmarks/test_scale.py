@@ -5,7 +5,6 @@ Seconds are CPU seconds of the whole call, from Cluster and Workload to a finish
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 import time
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 import k8slab
+from benchmarks.measuring import digest, peak_bytes
 
 
 class Row(NamedTuple):
@@ -67,21 +67,23 @@ def test_table(benchmark: Any, name: str) -> None:
     assert placement.path == "tree"
     assert placement.placed == row.pods
     assert (placement.requested() <= cluster.allocatable).all()
-    digest = hashlib.sha256(placement.node_rows.tobytes()).hexdigest()[:12]
-    assert row.digest in ("", digest)
+    found = digest(placement.node_rows)
+    assert row.digest in ("", found)
     each = benchmark.stats.stats.median / row.pods
     told = {"engine": 1 / each}
-    for path, pods in (("scan", row.scanned), ("stepwise", 50)):
+    for way, path, pods in (("full scan", "scan", row.scanned), ("numpy", "stepwise", 50)):
         first = workload.take(np.arange(pods))
         times = []
         for _ in range(3):
             slow, seconds = timed(cluster, first, path=path)
             assert slow.node_rows.tolist() == placement.node_rows[:pods].tolist()
             times.append(seconds)
-        told[path] = pods / statistics.median(times)
-    benchmark.extra_info.update(told, digest=digest)
-    rates = ", ".join(f"{path} {rate:,.0f}" for path, rate in told.items())
-    print(f"\n{name}: {benchmark.stats.stats.median:.3f} s, wants {row.reach:.3f}; pods a second: {rates}; {digest}")
+        told[way] = pods / statistics.median(times)
+    sizes = {"nodes": row.nodes, "pods": row.pods, "classes": row.classes, "path": placement.path}
+    memory = peak_bytes(lambda: timed(cluster, workload, departures=leave))
+    benchmark.extra_info.update(told | sizes, row=name, digest=found, peak_bytes=memory)
+    rates = ", ".join(f"{way} {rate:,.0f}" for way, rate in told.items())
+    print(f"\n{name}: {benchmark.stats.stats.median:.3f} s, wants {row.reach:.3f}; pods a second: {rates}; {found}")
     assert benchmark.stats.stats.median < row.reach
 
 

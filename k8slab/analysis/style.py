@@ -126,8 +126,8 @@ def names_on_y(ax: Axes) -> None:
 
 
 def thousands(axis: Axis) -> None:
-    """12,000 rather than 12000; no offset at the end of the axis."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    """1,200,000 rather than 1200000 or 1.2e+06; no offset at the end of the axis."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
 def whole_ticks(axis: Axis) -> None:
