@@ -149,10 +149,8 @@ class Kubelets:
 
     @property
     def nodes_down(self) -> npt.NDArray[np.bool_]:
-        """bool[N]: which nodes are down."""
-        found = np.zeros(self._state.node_count, dtype=np.bool_)
-        found[list(self._down)] = True
-        return found
+        """bool[n]: which nodes are down, as far as any ever was."""
+        return self._is_down.view
 
     # -- the loop -----------------------------------------------------------------------
 
