@@ -160,6 +160,7 @@ def public_frames() -> Mapping[str, Any]:
         **raft_frames(),
         **scaling_frames(),
         **healed_frames(),
+        **living_frames(),
     }
 
 
@@ -182,6 +183,23 @@ def scaling_frames() -> dict[str, Any]:
         k8slab.Cluster.synthetic(nodes=3, seed=0), web, autoscalers=[HorizontalAutoscaler("web")]
     ).run(until="1h")
     return {"run_scaling": run.frames.scaling, "run_autoscaling": run.frames.autoscaling}
+
+
+def living_frames() -> dict[str, Any]:
+    """A few hours in which nodes fail and are healed, and the same under another policy."""
+    from k8slab.simulation.faults import NodeFailures
+    from k8slab.simulation.workloads import Deployment
+
+    web = Deployment("web", {"cpu": "500m", "memory": "1Gi"}, replicas=4)
+    run = k8slab.Simulation(
+        k8slab.Cluster.synthetic(nodes=3, seed=0), web, faults=[NodeFailures(mtbf="1h", repair="20m")]
+    ).run(until="4h")
+    other = run.counterfactual(policy="most-allocated")
+    names = ("pods", "nodes", "utilization", "events", "healing", "health", "faults")
+    return {
+        **{f"run_{name}": run.frames[name] for name in (*names, "availability", "detectors", "detections")},
+        "run_summary": run.summary(), "counterfactual": other.frame, "counterfactual_pods": other.pods(),
+    }  # fmt: skip
 
 
 def raft_frames() -> dict[str, Any]:

@@ -374,6 +374,86 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("node_row", "int64", "", "the node's row; -1 where none is meant"),
         Column("value", "int64", "", "the new code of NODE_STATE, PHASE and FINISHED, else 0"),
     ),
+    # Run.frames.pods: one row a pod that came, in the order their rows were given.
+    "run_pods": (
+        Column("pod", "string", "", "the pod's name"),
+        Column("namespace", "string", "", "the pod's namespace"),
+        Column("workload", "string", "", "the deployment, job or daemon set it belongs to; missing for bare pods"),
+        Column("node", "string", "", "where it was last; missing if it never had a node"),
+        Column("outcome", "string", "", "pending, running, succeeded, failed, or removed"),
+        Column("arrived_s", "float64", "s", "when it came"),
+        Column("bound_s", "float64", "s", "when it was first bound; missing if it wasn't"),
+        Column("ended_s", "float64", "s", "when it ended or was removed; missing if it is still there"),
+        Column("pending_s", "float64", "s", "how long it waited for a node, all waits added up"),
+        Column("restarts", "int64", "count", "how often its containers were started again"),
+        Column("evictions", "int64", "count", "how often it lost its node and waited again"),
+        Column("priority", "int64", "", "higher goes first"),
+        Column("<amount>", "int64", _UNITS, "the pod's request; every resource but pods"),
+    ),
+    # Run.frames.nodes: one row a node.
+    "run_nodes": (
+        Column("node", "string", "", "the node's name"),
+        Column("zone", "string", "", "the node's zone; missing where it has none"),
+        Column("state", "string", "", "ready, not_ready, unknown or cordoned, at the end"),
+        Column("ready_s", "float64", "s", "how long it was ready and not cordoned"),
+        Column("pods_bound", "int64", "count", "pods that were bound to it"),
+        Column("pods_evicted", "int64", "count", "pods that lost it and waited again"),
+        Column("<resource>_requested_percent", "float64", "percent", "requested by its pods, of allocatable: the mean "
+               "over the run's time"),
+    ),
+    # Run.frames.utilization: one row a bin of time, each value its mean over the bin, by how long it lasted.
+    "run_utilization": (
+        Column("start_ns", "int64", "ns", "when the bin begins"),
+        Column("end_ns", "int64", "ns", "when it ends"),
+        Column("pods_running", "float64", "pods", "pods that hold a node"),
+        Column("pods_pending", "float64", "pods", "pods that wait for one"),
+        Column("nodes_ready", "float64", "nodes", "nodes that are ready and not cordoned"),
+        Column("<resource>_requested_percent", "float64", "percent", "requested by pods, of what ready nodes have"),
+        Column("<resource>_used_percent", "float64", "percent", "used by pods, of what ready nodes have"),
+    ),
+    # Run.frames.events: one row an event that no other table tells.
+    "run_events": (
+        Column("time_ns", "int64", "ns", "when"),
+        Column("controller", "string", "", "the loop that tells it"),
+        Column("event", "string", "", "what: FailedScheduling, ..."),
+        Column("pod", "string", "", "the pod; missing where none is meant"),
+        Column("node", "string", "", "the node; missing where none is meant"),
+        Column("detail", "string", "", "more about it, for people"),
+    ),
+    # Run.summary(): one row a metric.
+    "run_summary": (
+        Column("metric", "string", "", "what was counted or measured"),
+        Column("value", "float64", "as unit says", "how much; missing where there was nothing to measure"),
+        Column("unit", "string", "", "count, s, pods, nodes or percent"),
+    ),
+    # Counterfactual.frame: one row a metric.
+    "counterfactual": (
+        Column("metric", "string", "", "what was counted or measured"),
+        Column("base", "float64", "as unit says", "in the run"),
+        Column("other", "float64", "as unit says", "in the same time lived otherwise"),
+        Column("difference", "float64", "as unit says", "other - base"),
+        Column("unit", "string", "", "count, s, pods, nodes or percent"),
+    ),
+    # Counterfactual.pods(): one row a pod that came in both, by name.
+    "counterfactual_pods": (
+        Column("pod", "string", "", "the pod's name"),
+        *(
+            Column(f"{name}_{run}", dtype, unit, f"{meaning}, in the {'run' if run == 'base' else 'other'}")
+            for run in ("base", "other")
+            for name, dtype, unit, meaning in (
+                ("node", "string", "", "where it was last"),
+                ("pending_s", "float64", "s", "how long it waited"),
+                ("restarts", "int64", "count", "restarts"),
+                ("evictions", "int64", "count", "evictions"),
+            )
+        ),
+        *(
+            Column(f"{name}_difference", dtype, unit, "other - base")
+            for name, dtype, unit in (
+                ("pending_s", "float64", "s"), ("restarts", "int64", "count"), ("evictions", "int64", "count"),
+            )
+        ),
+    ),
     # k8slab.analysis.gpu.gpu_curves: one row a pod, in order of arrival.
     "gpu.curves": (
         Column("pod", "string", "", "the pod that has just arrived"),

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+<<<<<<< ours
 from matplotlib.figure import Figure
+=======
+from matplotlib.ticker import NullFormatter
+>>>>>>> theirs
 
 from k8slab.analysis import style
 from k8slab.domain.instants import SECOND_NS
@@ -62,6 +66,9 @@ def pending(run: Run, ax: Axes | None = None) -> Axes:
     if len(longer):
         ax.step(longer, share, where="post", color=style.ACCENT, linewidth=1.7)
         ax.set(xscale="log", yscale="log")
+        for axis in (ax.xaxis, ax.yaxis):
+            style.thousands(axis)
+            axis.set_minor_formatter(NullFormatter())
     else:
         ax.text(0.5, 0.5, "every pod was placed in the instant it came", ha="center", transform=ax.transAxes,
                 color=style.FAINT)

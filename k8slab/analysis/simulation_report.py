@@ -58,7 +58,7 @@ def _sections(run: Run) -> list[dict[str, Any]]:
             "figures": [picture(lambda ax: run_plots.utilization(run, ax), 3.8, "utilization over time")],
         },
     ]
-    if run.metrics["pods_arrived"][0]:
+    if run.metrics["pending_max"][0] > 0:
         sections.append(
             {
                 "title": "Waiting",
