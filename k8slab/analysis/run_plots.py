@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-<<<<<<< ours
 from matplotlib.figure import Figure
-=======
 from matplotlib.ticker import NullFormatter
->>>>>>> theirs
 
 from k8slab.analysis import style
 from k8slab.domain.instants import SECOND_NS
