@@ -186,18 +186,14 @@ def scaling_frames() -> dict[str, Any]:
 
 
 def living_frames() -> dict[str, Any]:
-    """A few hours in which nodes fail and are healed, and the same under another policy."""
-    from k8slab.simulation.faults import NodeFailures
+    """An hour of a deployment that asks too much, and the same under another policy."""
     from k8slab.simulation.workloads import Deployment
 
-    web = Deployment("web", {"cpu": "500m", "memory": "1Gi"}, replicas=4)
-    run = k8slab.Simulation(
-        k8slab.Cluster.synthetic(nodes=3, seed=0), web, faults=[NodeFailures(mtbf="1h", repair="20m")]
-    ).run(until="4h")
+    web = Deployment("web", {"cpu": "20", "memory": "1Gi"}, replicas=9)
+    run = k8slab.Simulation(k8slab.Cluster.synthetic(nodes=3, seed=0), web).run(until="1h")
     other = run.counterfactual(policy="most-allocated")
-    names = ("pods", "nodes", "utilization", "events", "healing", "health", "faults")
     return {
-        **{f"run_{name}": run.frames[name] for name in (*names, "availability", "detectors", "detections")},
+        **{f"run_{name}": run.frames[name] for name in ("pods", "nodes", "utilization", "events")},
         "run_summary": run.summary(), "counterfactual": other.frame, "counterfactual_pods": other.pods(),
     }  # fmt: skip
 
