@@ -25,7 +25,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """A run of everything takes every core; one of named files stays in one process, as does `-n 0` or `--pdb`."""
     everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     options = config.option
-    several = os.name == "posix" and config.pluginmanager.hasplugin("xdist")
+    # A worker comes here too, with the options as if nobody had asked for workers.
+    several = os.name == "posix" and config.pluginmanager.hasplugin("xdist") and not hasattr(config, "workerinput")
     if everything and several and options.numprocesses is None and not options.usepdb:
         options.numprocesses = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         # A file's tests mostly follow one another, so that what they share is made once.
