@@ -223,7 +223,8 @@ def small_placement() -> Any:
         namespaces=Codes.of(["web", "ops", "web", "huge"]),
         labels={"app": Codes.of(["shop", None, "shop", "sim"])},
     )
-    return SimpleNamespace(cluster=cluster, workload=workload, node_rows=np.array([0, 0, 1, -1]))
+    rows = np.array([0, 0, 1, -1])
+    return SimpleNamespace(cluster=cluster, workload=workload, node_rows=rows, rows_at_end=rows)
 
 
 def test_utilization_by_node_by_hand() -> None:

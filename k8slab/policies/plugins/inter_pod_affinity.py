@@ -88,7 +88,7 @@ class InterPodAffinity:
 
     def prepare(self, snapshot: Snapshot) -> dict[int, Neighbours]:
         """What each kin with pods to schedule looks at, with its counters."""
-        return _Compiler(snapshot, self.hard_weight).neighbours()
+        return _Compiler(snapshot, self.hard_weight, self.ignore_preferred_of_existing).neighbours()
 
     def _of(self, decision: Decision) -> Neighbours:
         prepared: dict[int, Neighbours] | None = decision.snapshot.prepared(self)
@@ -128,9 +128,6 @@ class InterPodAffinity:
 
     def passes_over(self, decision: Decision) -> bool:
         """Whether nobody near or far counts for this pod."""
-        spec = decision.spec
-        if self.ignore_preferred_of_existing and not (spec.near_preferred or spec.far_preferred):
-            return True
         return not any(item.anywhere for item in self._of(decision).liked)
 
     def raw(self, decision: Decision) -> Floats:
@@ -158,10 +155,11 @@ class InterPodAffinity:
 class _Compiler:
     """Makes the counters of all terms, and says which of them each kin looks at."""
 
-    def __init__(self, snapshot: Snapshot, hard_weight: int) -> None:
+    def __init__(self, snapshot: Snapshot, hard_weight: int, ignoring: bool) -> None:
         self._snapshot = snapshot
         self._kin = snapshot.kin
         self._hard_weight = hard_weight
+        self._ignoring = ignoring
         self._known = snapshot.nodes.objects.namespaces
         self._matches: dict[PodTerm, Mask] = {}
 
@@ -193,7 +191,10 @@ class _Compiler:
             wanted=tuple(self._counting(("all", spec.affinity, key), key, every) for key in keys),
             alone=bool(spec.affinity) and bool(every[kin]),
             unwanted=tuple(self._near(term, 0) for term in spec.anti_affinity),
-            liked=(*(self._near(term, weight) for weight, term in preferred), *liking),
+            # A pod that prefers nothing isn't scored by others' terms either, where those are ignored.
+            liked=(*(self._near(term, weight) for weight, term in preferred), *liking)
+            if preferred or not self._ignoring
+            else (),
         )
 
     # -- terms of pods that are there: the incoming pod must be meant ------------------
