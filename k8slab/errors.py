@@ -5,10 +5,13 @@
     │   ├── QuantityError               "1.5Gib" is no Kubernetes quantity
     │   ├── UnknownName                 no policy, column or node of that name; the nearest is said
     │   ├── MembershipError             a change of a Raft cluster's members that can't be made now
-    │   └── EntryTooLarge               a proposal larger than Raft's configuration allows
+    │   ├── EntryTooLarge               a proposal larger than Raft's configuration allows
+    │   └── ForeignMessage              a Raft message of another cluster, or of no member
     ├── NotEnoughCapacity               a verb would put more on a node than it has
     ├── StateConflict                   a verb that the state forbids: binding a pod that is bound
-    │   └── LogConflict                 a Raft log would contradict what is committed: the member must stop
+    │   ├── LogConflict                 a Raft log would contradict what is committed: the member must stop
+    │   ├── StoreLies                   a Raft member's store holds what it can't have left there
+    │   └── MemberStopped               a Raft member that has stopped answers nothing
     ├── MetricUnavailable               an autoscaler's metric can't be evaluated now; `code` says why
     ├── InvariantBroken                 the Raft lab saw what must never happen; `rule` names it
     ├── PluginError                     a user's plug-in returned NaN, a wrong shape, did not compile

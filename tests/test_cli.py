@@ -55,7 +55,9 @@ def fails(*arguments: str, message: str) -> str:
 
 def process(*arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
     """The command in a process of its own, as its entry point runs it."""
-    code = "import sys; sys.argv[0] = 'k8slab'; from k8slab.cli import main; main()"
+    # Started in the background of a shell, the tests, and so this process, would ignore Ctrl-C.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = heed + "import sys; sys.argv[0] = 'k8slab'; from k8slab.cli import main; main()"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(k8slab.__file__).parents[1])])}
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments], cwd=cwd, env=environment, text=True,

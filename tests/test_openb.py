@@ -144,4 +144,4 @@ def test_what_is_not_there_is_said_with_what_is(folder):
 
 
 def test_the_module_of_datasets_is_small():
-    assert set(datasets.__all__) == {"OPENB_CARD", "ZONE", "Cluster", "Workload", "openb", "webshop"}
+    assert set(datasets.__all__) == {"OPENB_CARD", "ZONE", "Cluster", "Workload", "openb", "swf", "webshop"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from k8slab.datasets import Cluster, Workload
@@ -53,6 +53,7 @@ ACTIONS = st.one_of(
 
 
 @settings(max_examples=40, deadline=None)
+@example([("place", [700]), ("state", (3, 1)), ("grow", (1, 3000)), ("place", [700])], "best-fit")
 @given(st.lists(ACTIONS, max_size=14), st.sampled_from(POLICIES))
 def test_it_keeps_in_step_with_any_history(actions, name):
     state = NODES.new_state()

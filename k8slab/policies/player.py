@@ -152,6 +152,13 @@ class Player:
             self._table = None
         elif len(touched):
             self._score(touched)
+        if len(described) and self._table is not None and self._largest_changed(self._table.board):
+            self._table = None
+
+    @staticmethod
+    def _largest_changed(board: Board) -> bool:
+        """Whether the largest node is no longer as large as the scores think that measure by it."""
+        return bool((board.allocatable.max(axis=0, initial=0.0) != board.scoring.largest).any())
 
     def _nodes_of(self, changes: Iterable[Change]) -> Ints:
         parts = [change.node_rows for change in changes]
