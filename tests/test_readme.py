@@ -24,6 +24,11 @@ def test_the_example_prints_what_readme_shows(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == block("output")
 
 
+def test_the_simulated_day_prints_what_readme_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(block("simulation example"), "README.md", "exec"), {})
+    assert capsys.readouterr().out == block("simulation output")
+
+
 def test_what_readme_links_to_is_there() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]

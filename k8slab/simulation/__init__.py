@@ -2,7 +2,9 @@
 
 What a `k8slab.Simulation` is told is made of these: what runs (PodStream, Deployment, Job,
 DaemonSet), when it comes (Poisson, Diurnal, Bursts, Replay), how long it lasts (Exponential,
-Weibull, LogNormal, Uniform, Fixed, Empirical), and what it uses (Usage, Load).
+Weibull, LogNormal, Uniform, Fixed, Empirical), and what it uses (Usage, Load); what scales it
+(HorizontalAutoscaler, ThresholdAutoscaler), what breaks (NodeFailures, ZoneFailures, PodCrashes
+and the other faults), and who watches and heals (Health, DisruptionBudget, Drain).
 """
 
 from __future__ import annotations
@@ -15,12 +17,32 @@ if TYPE_CHECKING:
     from k8slab.simulation.arrivals import Diurnal as Diurnal
     from k8slab.simulation.arrivals import Poisson as Poisson
     from k8slab.simulation.arrivals import Replay as Replay
+    from k8slab.simulation.autoscalers import AutoscalerFlags as AutoscalerFlags
+    from k8slab.simulation.autoscalers import HorizontalAutoscaler as HorizontalAutoscaler
+    from k8slab.simulation.autoscalers import Metric as Metric
+    from k8slab.simulation.autoscalers import ScalingBehavior as ScalingBehavior
+    from k8slab.simulation.autoscalers import ThresholdAutoscaler as ThresholdAutoscaler
     from k8slab.simulation.distributions import Empirical as Empirical
     from k8slab.simulation.distributions import Exponential as Exponential
     from k8slab.simulation.distributions import Fixed as Fixed
     from k8slab.simulation.distributions import LogNormal as LogNormal
     from k8slab.simulation.distributions import Uniform as Uniform
     from k8slab.simulation.distributions import Weibull as Weibull
+    from k8slab.simulation.drains import Drain as Drain
+    from k8slab.simulation.faults import CorrelatedFailures as CorrelatedFailures
+    from k8slab.simulation.faults import FlappingHeartbeats as FlappingHeartbeats
+    from k8slab.simulation.faults import LateHeartbeats as LateHeartbeats
+    from k8slab.simulation.faults import ListedFailures as ListedFailures
+    from k8slab.simulation.faults import LostHeartbeats as LostHeartbeats
+    from k8slab.simulation.faults import NodeFailures as NodeFailures
+    from k8slab.simulation.faults import OomKills as OomKills
+    from k8slab.simulation.faults import PodCrashes as PodCrashes
+    from k8slab.simulation.faults import PodHangs as PodHangs
+    from k8slab.simulation.faults import RackFailures as RackFailures
+    from k8slab.simulation.faults import SlowNodes as SlowNodes
+    from k8slab.simulation.faults import ZoneFailures as ZoneFailures
+    from k8slab.simulation.health import DisruptionBudget as DisruptionBudget
+    from k8slab.simulation.health import Health as Health
     from k8slab.simulation.usage import Load as Load
     from k8slab.simulation.usage import Usage as Usage
     from k8slab.simulation.workloads import DaemonSet as DaemonSet
@@ -30,7 +52,29 @@ if TYPE_CHECKING:
 
 _HOMES = {
     **dict.fromkeys(("Bursts", "Diurnal", "Poisson", "Replay"), "arrivals"),
+    **dict.fromkeys(
+        ("AutoscalerFlags", "HorizontalAutoscaler", "Metric", "ScalingBehavior", "ThresholdAutoscaler"), "autoscalers"
+    ),
     **dict.fromkeys(("Empirical", "Exponential", "Fixed", "LogNormal", "Uniform", "Weibull"), "distributions"),
+    **dict.fromkeys(("Drain",), "drains"),
+    **dict.fromkeys(
+        (
+            "CorrelatedFailures",
+            "FlappingHeartbeats",
+            "LateHeartbeats",
+            "ListedFailures",
+            "LostHeartbeats",
+            "NodeFailures",
+            "OomKills",
+            "PodCrashes",
+            "PodHangs",
+            "RackFailures",
+            "SlowNodes",
+            "ZoneFailures",
+        ),
+        "faults",
+    ),
+    **dict.fromkeys(("DisruptionBudget", "Health"), "health"),
     **dict.fromkeys(("Load", "Usage"), "usage"),
     **dict.fromkeys(("DaemonSet", "Deployment", "Job", "PodStream"), "workloads"),
 }
