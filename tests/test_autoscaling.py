@@ -472,3 +472,37 @@ def test_what_is_written_is_within_the_bounds(spec, used, with_behavior):
 def test_bad_input_is_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("metric", "reading", "reason"),
+    [
+        (MetricSpec("Resource", "Value", 500, "cpu"), samples(900, 900, 900), "FailedGetResourceMetric"),
+        (MetricSpec("ContainerResource", "Value", 500, "cpu", "c"), samples(9, 9, 9), "FailedGetContainerResourceMetric"),
+        (MetricSpec("Object", "Utilization", 50), (9000,), "FailedGetObjectMetric"),
+        (MetricSpec("External", "Utilization", 50), (9000,), "FailedGetExternalMetric"),
+    ],
+)
+def test_a_metric_whose_type_has_no_such_target_fails(metric, reading, reason):
+    decision = decided(replace(HPA, metrics=(metric,)), readings=[reading])
+    assert decision.conditions["ScalingActive"] == Condition("False", reason)
+    assert not decision.rescale
+
+
+def test_a_pods_metric_is_an_average_whatever_its_target_is_called():
+    told = [
+        decided(replace(HPA, metrics=(MetricSpec("Pods", kind, 300),)), readings=[samples(600, 600, 600)])
+        for kind in ("AverageValue", "Utilization", "Value")
+    ]
+    assert {decision.desired_replicas for decision in told} == {6}
+
+
+def test_a_negative_value_wants_no_pod_and_the_bounds_hold():
+    hpa = replace(HPA, metrics=(MetricSpec("Object", "Value", 1000),))
+    decision = decided(hpa, readings=[(-5000,)], memory=HpaMemory(()))
+    assert decision.conditions["ScalingActive"] == Condition("True", "ValidMetricFound")
+    assert decision.desired_replicas == 2
+
+
+def test_an_autoscaler_without_metrics_goes_by_cpu():
+    assert HorizontalPodAutoscaler(9, metrics=()).metrics == (MetricSpec("Resource", "Utilization", 80, "cpu"),)

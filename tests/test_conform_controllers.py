@@ -84,6 +84,26 @@ def test_what_counts_as_equal(expected, actual, kind, same):
     assert (list(differences(expected, actual, kind)) == []) is same
 
 
+def test_a_pod_without_containers_in_the_metrics_is_missing():
+    pods = [
+        {"name": name, "phase": "Running", "ready": "True", "ready_since": None, "start": -900, "deleted": False,
+         "containers": [{"name": "c", "requests": {"cpu": 1000}}], "init_containers": []}
+        for name in ("a", "b")
+    ]  # fmt: skip
+    rows = [
+        {"pod": "a", "ts": 0, "window": 60, "containers": {"c": {"cpu": 900}}},
+        {"pod": "b", "ts": 0, "window": 60, "containers": {}},
+    ]
+    asked = {
+        "kind": "resource_utilization", "current_replicas": 2, "resource": "cpu", "container": None,
+        "target_utilization": 30, "tolerance": {"down": 0.1, "up": 0.1}, "cpu_initialization_s": 300,
+        "initial_readiness_delay_s": 30, "pods": pods, "metrics": rows,
+    }  # fmt: skip
+    assert KINDS["resource_utilization"](asked) == {
+        "replicas": 3, "utilization_percent": 90, "raw_average_milli": 900,
+    }  # fmt: skip
+
+
 def test_cases_are_read_with_their_files_stem(tmp_path):
     path = tmp_path / "few_cases.jsonl"
     case = {**RESTART, "expect": {"restart": False}}

@@ -354,7 +354,7 @@ def _side(hpa: HorizontalPodAutoscaler, side: int) -> ScalingRules:
 def _kind(metric: MetricSpec) -> int:
     if metric.type in ("Object", "External"):
         return SHARED_VALUE if metric.target_type == "AverageValue" else VALUE
-    return UTILIZATION if metric.target_type == "Utilization" else AVERAGE
+    return UTILIZATION if metric.target_type == "Utilization" and metric.type != "Pods" else AVERAGE
 
 
 def _failure(metric: MetricSpec) -> int:

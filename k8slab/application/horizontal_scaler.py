@@ -267,6 +267,7 @@ class _Quantities:
         self._read_of = [r for r, name in enumerate(self._resources) if name in plain]
         self.places = [self._place(metric, slot) for hpa in hpas for slot, metric in enumerate(hpa.metrics)]
         self._slots = max((place[1] + 1 for place in self.places if place[0] < 0), default=0)
+        self._untargeted = np.array([not metric.has_target for _, metric in self._specs], dtype=np.bool_)
         self._others = [(m, h, one) for m, (h, one) in enumerate(self._specs) if not self._is_plain(one)]
 
     def _is_plain(self, metric: MetricSpec) -> bool:
@@ -288,7 +289,7 @@ class _Quantities:
         now_ns: int,
     ) -> tuple[Ints, Ints, Ints, Ints, Ints]:
         """used, taken_ns, own, own_request, own_taken_ns of Pods; values and failures go into `looked_at`."""
-        looked_at.failed[:] = False
+        looked_at.failed[:] = self._untargeted
         used, taken_ns = np.zeros((0, len(rows)), dtype=np.int64), np.zeros(0, dtype=np.int64)
         if self._read_of:
             try:

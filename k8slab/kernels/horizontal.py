@@ -271,7 +271,7 @@ def _holds(ratio, h, tolerance):
 
 @borrowing_kernel
 def _replicas(wanted):
-    return np.int64(min(np.ceil(wanted), float(MAX_INT32)))
+    return np.int64(max(0.0, min(np.ceil(wanted), float(MAX_INT32))))
 
 
 # -- windows and limits ---------------------------------------------------------------

@@ -179,9 +179,9 @@ def _by_metrics(
         except MetricUnavailable:
             proposals.append(None)
             failed = failed or _FAILED.get(metric.type, "InvalidMetricSourceType")
-    wanted = max((proposal.replicas for proposal in proposals if proposal is not None), default=-1)
+    wanted = max((proposal.replicas for proposal in proposals if proposal is not None), default=None)
     begun = replace(begun, proposals=proposals)
-    if wanted < 0 or (failed and wanted < target.spec_replicas):
+    if wanted is None or (failed and wanted < target.spec_replicas):
         return _inactive(begun, failed)
     return _normalized(hpa, target.spec_replicas, wanted, begun, config, now_ns)
 
@@ -193,12 +193,14 @@ def _proposal(
         raise reading
     if metric.type not in _FAILED:
         raise MetricUnavailable("unknown_source", f"{metric.type!r} is no type of metric")
+    if not metric.has_target:
+        raise MetricUnavailable("no_target", f"a {metric.type} metric has no target of type {metric.target_type}")
     if isinstance(reading, tuple):
         if metric.target_type == "AverageValue":
             return per_pod_proposal(reading, target.status_replicas, metric.target, tolerance)
         return value_proposal(target.pods, reading, target.spec_replicas, metric.target, tolerance)
     resource = "" if metric.type == "Pods" else metric.resource
-    if metric.target_type == "Utilization":
+    if metric.target_type == "Utilization" and metric.type != "Pods":
         return utilization_proposal(
             target.pods, reading, target.spec_replicas, resource, metric.target, config, now_ns,
             container=metric.container, tolerance=tolerance,

@@ -193,7 +193,8 @@ def _damped(
 
 
 def _replicas(wanted: float) -> int:
-    return min(math.ceil(wanted), MAX_INT32)
+    # An object's value may be negative; upstream takes the largest proposal, and 0.
+    return max(0, min(math.ceil(wanted), MAX_INT32))
 
 
 def _saturated(amount: int) -> int:

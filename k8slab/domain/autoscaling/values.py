@@ -111,6 +111,13 @@ class MetricSpec:
             if self.target <= 0:
                 raise InputError(f"a {self.type} metric with target {self.target:,}; wanted more than 0")
 
+    @property
+    def has_target(self) -> bool:
+        """Whether its type knows its type of target; a Pods metric takes any for an AverageValue."""
+        allowed = {"Object": ("Value", "AverageValue"), "External": ("Value", "AverageValue")}
+        resource = ("Utilization", "AverageValue")
+        return self.type == "Pods" or self.target_type in allowed.get(self.type, resource)
+
 
 @dataclass(frozen=True)
 class ScalingPolicy:
@@ -174,16 +181,24 @@ def _filled(rules: ScalingRules | None, window_seconds: int, policies: tuple[Sca
     )
 
 
+DEFAULT_METRICS: Final = (MetricSpec("Resource", "Utilization", 80, "cpu"),)
+
+
 @dataclass(frozen=True)
 class HorizontalPodAutoscaler:
-    """spec of one autoscaler; the field names are the API's."""
+    """spec of one autoscaler; the field names are the API's.
+
+    metrics : cpu at 80 % of what is requested where it is empty, as the API has it
+    """
 
     max_replicas: int
     min_replicas: int = 1
-    metrics: tuple[MetricSpec, ...] = (MetricSpec("Resource", "Utilization", 80, "cpu"),)
+    metrics: tuple[MetricSpec, ...] = DEFAULT_METRICS
     behavior: Behavior | None = None
 
     def __post_init__(self) -> None:
+        if not self.metrics:
+            object.__setattr__(self, "metrics", DEFAULT_METRICS)
         if not 0 <= self.min_replicas <= self.max_replicas or self.max_replicas < 1:
             raise InputError(
                 f"minReplicas {self.min_replicas} and maxReplicas {self.max_replicas}; "

@@ -86,8 +86,8 @@ def eviction_timer(
     running : the timer it had; None is no timer
 
     No taint, or all tolerated for ever: none. A taint that nothing tolerates: it fires now.
-    Else a timer that runs is left as it is, though tolerations grew or shrank; a new one
-    lasts the least tolerationSeconds of those used.
+    Else a timer that runs is left as it is, though tolerations grew or shrank since it was made;
+    a new one lasts the least tolerationSeconds of those used.
     """
     if not taints:
         return None
@@ -97,4 +97,6 @@ def eviction_timer(
     seconds = min_toleration_seconds(timed.toleration_seconds for timed in used)
     if seconds is None:
         return None
-    return running if running is not None else EvictionTimer(now_ns, now_ns + seconds * SECOND_NS)
+    if running is not None and running.created_ns < now_ns:
+        return running
+    return EvictionTimer(now_ns, now_ns + seconds * SECOND_NS)

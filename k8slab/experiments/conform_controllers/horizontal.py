@@ -52,6 +52,8 @@ from k8slab.domain.autoscaling.values import (
 from k8slab.experiments.conform_controllers.times import ns
 
 Json = dict[str, Any]
+# A condition without a last transition has the zero time.
+_EVER_AGO = ns(-10_000_000_000)
 
 
 # -- reading ---------------------------------------------------------------------
@@ -66,7 +68,7 @@ def _pod(given: Json) -> ScaledPod:
         given["name"],
         given.get("phase", "Running"),
         given.get("ready"),
-        ns(given.get("ready_since")),
+        _EVER_AGO if given.get("ready_since") is None else ns(given["ready_since"]),
         ns(given.get("start")),
         given.get("deleted", False),
         _containers(given, "containers"),
@@ -87,7 +89,7 @@ def _resource_samples(rows: list[Json], resource: str, container: str | None) ->
     samples = {}
     for row in rows:
         wanted = row["containers"] if container is None else {container: row["containers"].get(container, {})}
-        if all(resource in amounts for amounts in wanted.values()):
+        if wanted and all(resource in amounts for amounts in wanted.values()):
             used = sum(amounts[resource] for amounts in wanted.values())
             samples[row["pod"]] = MetricSample(used, ns(row["ts"]), ns(row["window"]))
     return samples
@@ -256,8 +258,10 @@ def _store_event(case: Json) -> Json:
 
 
 def _reconcile(case: Json) -> Json:
-    metrics = tuple(_metric_spec(given) for given in case["metrics"])
-    hpa = HorizontalPodAutoscaler(case["max"], case["min"], metrics, _hpa_behavior(case))
+    least = 1 if case["min"] is None else case["min"]
+    given = tuple(_metric_spec(given) for given in case["metrics"])
+    hpa = HorizontalPodAutoscaler(case["max"], least, given, _hpa_behavior(case))
+    metrics = hpa.metrics
     recommendations = case["recommendations"]
     memory = HpaMemory(None if recommendations is None else _log(recommendations))
     faults = case["faults"]
