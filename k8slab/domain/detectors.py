@@ -27,6 +27,9 @@ class FailureDetector(Protocol):
     """Any object with these two members is a detector; a user's own may stand in a notebook cell.
 
     memory : how many of the last arrivals a deadline depends on, at the most
+
+    One that has `patience_ns` as well promises to suspect no node that was silent no longer than
+    that, so that shorter faults needn't be looked at.
     """
 
     @property
@@ -49,6 +52,11 @@ class FixedTimeout:
 
     def __post_init__(self) -> None:
         _positive(self, "timeout_ns")
+
+    @property
+    def patience_ns(self) -> int:
+        """Shorter silence is none."""
+        return self.timeout_ns
 
     def deadlines(self, arrivals_ns: Ints) -> Ints:
         """Each arrival and the timeout."""
@@ -73,6 +81,11 @@ class LeaseMonitor:
 
     def __post_init__(self) -> None:
         _positive(self, "grace_ns", "period_ns")
+
+    @property
+    def patience_ns(self) -> int:
+        """Shorter silence is none: a heartbeat is never seen before it arrives."""
+        return self.grace_ns
 
     def deadlines(self, arrivals_ns: Ints) -> Ints:
         """The pass at which each would be judged too old."""

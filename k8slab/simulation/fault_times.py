@@ -179,10 +179,29 @@ def merged(node_row: Ints, start_ns: Ints, end_ns: Ints) -> tuple[Ints, Ints, In
     node, start, end = node_row[order], start_ns[order], end_ns[order]
     if not len(node):
         return node, start, end
-    reach = _reach(node, end)
-    first = np.append(True, (node[1:] != node[:-1]) | (start[1:] > reach[:-1]))
+    first, reach = _apart(node, start, end)
     last = np.append(np.flatnonzero(first)[1:] - 1, len(node) - 1)
     return node[first], start[first], reach[last]
+
+
+def clustered(node_row: Ints, start_ns: Ints, end_ns: Ints) -> Ints:
+    """int64[F]: which of the intervals that `merged` gives each of these is a part of.
+
+    >>> clustered(np.array([1, 0, 1]), np.array([5, 0, 2]), np.array([9, 1, 5])).tolist()
+    [1, 0, 1]
+    """
+    order = np.lexsort((start_ns, node_row))
+    found = np.zeros(len(order), dtype=np.int64)
+    if len(order):
+        first, _ = _apart(node_row[order], start_ns[order], end_ns[order])
+        found[order] = np.cumsum(first) - 1
+    return found
+
+
+def _apart(node: Ints, start: Ints, end: Ints) -> tuple[npt.NDArray[np.bool_], Ints]:
+    """bool[F] where a merged interval begins, and int64[F] how far it reaches so far; by node and start."""
+    reach = _reach(node, end)
+    return np.append(True, (node[1:] != node[:-1]) | (start[1:] > reach[:-1])), reach
 
 
 def _reach(node: Ints, end: Ints) -> Ints:

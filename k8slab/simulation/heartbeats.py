@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from k8slab.domain.columns import Ints
 from k8slab.domain.detectors import FailureDetector, Suspicions, suspected
 from k8slab.domain.instants import SECOND_NS
 from k8slab.errors import InputError
-from k8slab.simulation.fault_times import DOWN, LATE, SILENT, SLOW, FaultTimes, merged
+from k8slab.simulation.fault_times import DOWN, LATE, SILENT, SLOW, FaultTimes, clustered, merged
+
+Mask = npt.NDArray[np.bool_]
 
 _PHASES: Final = 64
 # A node with more pieces to look at than this is looked at whole: a heartbeat costs less than a piece.
@@ -89,19 +92,37 @@ class Heartbeats:
 
     def _of_all_nodes(self, detector: FailureDetector) -> Iterator[tuple[int, Ints, Ints]]:
         by_node = dict(self._by_node())
-        nothing = self.faults.take(np.zeros(0, dtype=np.int64))
+        nothing = np.zeros(0, dtype=np.int64)
         for row in range(len(self.phase_ns)):
-            yield row, *self._between(detector, row, by_node.get(row, nothing), -self._margin(detector), self.until_ns)
+            faults = self.faults.take(by_node.get(row, nothing))
+            yield row, *self._between(detector, row, faults, -self._margin(detector), self.until_ns)
 
     def _of_faulty_nodes(self, detector: FailureDetector) -> Iterator[tuple[int, Ints, Ints]]:
-        margin = self._margin(detector)
-        for row, faults in self._by_node():
-            _, starts, ends = merged(faults.node_row, faults.start_ns - margin, _over(faults) + margin)
+        margin, telling = self._margin(detector), self._telling(detector)
+        for row, mine in self._by_node():
+            asked = self.faults.take(mine[telling[mine]])
+            if not len(asked.node_row):
+                continue
+            faults = self.faults.take(mine)
+            _, starts, ends = merged(asked.node_row, asked.start_ns - margin, _over(asked) + margin)
             if len(starts) > _PIECES:
                 yield row, *self._between(detector, row, faults, -margin, self.until_ns)
                 continue
             for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
                 yield row, *self._between(detector, row, faults, start, end)
+
+    def _telling(self, detector: FailureDetector) -> Mask:
+        """bool[F]: the faults that may make a node silent for longer than the detector's patience.
+
+        Where nothing is slow, an interval without a heartbeat holds a fault. So silence lasts no longer than
+        faults that follow one another within an interval, and an interval at each end.
+        """
+        faults, patience_ns = self.faults, getattr(detector, "patience_ns", 0)
+        case = faults.node_row, faults.start_ns - self.interval_ns, _over(faults)
+        _, first, last = merged(*case)
+        long = (last - first + self.interval_ns > patience_ns)[clustered(*case)]
+        slow = np.isin(faults.node_row, faults.node_row[faults.effect == SLOW])
+        return np.asarray(long | slow)
 
     def _margin(self, detector: FailureDetector) -> int:
         # Two intervals beyond what it remembers: the one that a fault cuts short, and the one it is in.
@@ -119,11 +140,12 @@ class Heartbeats:
         known = begin >= max(0, start_ns + detector.memory * self.interval_ns)
         return begin[known], end[known]
 
-    def _by_node(self) -> Iterator[tuple[int, FaultTimes]]:
+    def _by_node(self) -> Iterator[tuple[int, Ints]]:
+        """Nodes that have faults, and which those are."""
         order = np.argsort(self.faults.node_row, kind="stable")
         rows, first = np.unique(self.faults.node_row[order], return_index=True)
         for row, begin, end in zip(rows.tolist(), first, np.append(first, len(order))[1:], strict=True):
-            yield row, self.faults.take(order[begin:end])
+            yield row, order[begin:end]
 
     def _quiet(self, detector: FailureDetector) -> bool:
         """Whether it never doubts a node that beats regularly: tried at many phases, once it knows the pace."""
