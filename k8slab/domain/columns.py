@@ -319,19 +319,25 @@ class NodeColumns:
 
     def only(self, node_row: int) -> NodeColumns:
         """The columns of one node: views, so that what is written to these arrays shows there."""
-        one = slice(node_row, node_row + 1)
+        return self._part(slice(node_row, node_row + 1), np.array([node_row]))
+
+    def take(self, node_rows: Ints) -> NodeColumns:
+        """The columns of these nodes, in this order."""
+        return self._part(node_rows, node_rows)
+
+    def _part(self, which: slice | Ints, node_rows: Ints) -> NodeColumns:
         return replace(
             self,
-            names=self.names.take(np.array([node_row])),
-            allocatable=self.allocatable[:, one],
-            requested=self.requested[:, one],
-            alive=self.alive[one],
-            state=self.state[one],
-            taints=Codes(self.taints.codes[one], self.taints.values),
-            labels={key: Codes(column.codes[one], column.values) for key, column in self.labels.items()},
-            arrays={name: array[one] for name, array in self.arrays.items()},
-            images=Codes(self.images.codes[one], self.images.values),
-            devices=None if self.devices is None else Devices(*(column[one] for column in self.devices)),
+            names=self.names.take(node_rows),
+            allocatable=self.allocatable[:, which],
+            requested=self.requested[:, which],
+            alive=self.alive[which],
+            state=self.state[which],
+            taints=Codes(self.taints.codes[which], self.taints.values),
+            labels={key: Codes(column.codes[which], column.values) for key, column in self.labels.items()},
+            arrays={name: array[which] for name, array in self.arrays.items()},
+            images=Codes(self.images.codes[which], self.images.values),
+            devices=None if self.devices is None else Devices(*(column[which] for column in self.devices)),
         )
 
     @property

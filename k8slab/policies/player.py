@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from k8slab.domain.columns import Ints
+from k8slab.domain.columns import Ints, PodColumns
 from k8slab.domain.ports import Change, ClusterStatePort
 from k8slab.policies.compiled import Problem, allowed_nodes, grouped, in_units, sites
 from k8slab.policies.engine import node_by_node
@@ -29,13 +29,13 @@ Key = tuple[int, ...]
 class _Table:
     """A filled board, and what it was made from.
 
-    sample : int64[C]     a pod of each class
+    pods   : a pod of each class, as it was then
     site   : int64[C]     see compiled.sites
     units  : int64[R, 1]
     """
 
     board: Board
-    sample: Ints
+    pods: PodColumns
     site: npt.NDArray[Any]
     samples: Ints
     units: Ints
@@ -181,15 +181,13 @@ class Player:
 
     def _describe(self, nodes: Ints) -> bool:
         """Ask the filters of these nodes again; False if a score has come to tell nodes apart that didn't."""
-        table, state = self._table, self._state
+        table, rows = self._table, np.unique(nodes)
         assert table is not None
-        pods = state.pod_columns(table.sample)
-        for node in np.unique(nodes).tolist():
-            snapshot = self._policy.snapshot(state.node_columns().only(node), pods)
-            if node_by_node(self._policy, snapshot):
-                return False
-            verdicts = [bool(allowed_nodes(self._policy, snapshot, int(pod))[0]) for pod in table.samples]
-            table.board.allowed[node] = np.array(verdicts)[table.site]
+        snapshot = self._policy.snapshot(self._state.node_columns().take(rows), table.pods)
+        if node_by_node(self._policy, snapshot):
+            return False
+        verdicts = np.array([allowed_nodes(self._policy, snapshot, pod) for pod in table.samples.tolist()])
+        table.board.allowed[rows] = verdicts[table.site].T
         return True
 
     def _known(self, rows: Ints) -> Ints:
@@ -248,7 +246,7 @@ class Player:
             scoring=problem.scoring,
         )
         rescore(np.arange(problem.nodes), board)
-        self._table = _Table(board, sample, where, samples, problem.units)
+        self._table = _Table(board, snapshot.pods, where, samples, problem.units)
         self._ahead = self._ahead[:0]
 
     def __repr__(self) -> str:
