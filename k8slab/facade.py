@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import fsum
 from types import TracebackType
 from typing import Any, Final
@@ -20,15 +20,18 @@ from k8slab.application.pod_scheduler import LEAST_USED, PodScheduler
 from k8slab.application.self_healer import EVENTS_KEPT, SelfHealer
 from k8slab.domain.autoscaling.horizontal import Condition
 from k8slab.domain.autoscaling.values import HorizontalPodAutoscaler
+from k8slab.domain.detectors import FailureDetector, LeaseMonitor
 from k8slab.domain.disruption import BudgetSpec
-from k8slab.domain.instants import from_ns
+from k8slab.domain.instants import SECOND_NS, from_ns
 from k8slab.domain.models import AutoScalingConfig, Node, NodeState, Pod, PodPhase, RaftState, SelfHealingEvent
 from k8slab.domain.ports import ClockPort, ControllerPort, HealthSourcePort, NodeRepositoryPort, PodRepositoryPort
+from k8slab.domain.probe_times import Probes
 from k8slab.errors import InputError
 from k8slab.infrastructure.clocks import WallClock
 from k8slab.infrastructure.health import ReportedHealth
 from k8slab.infrastructure.in_memory_node_repository import InMemoryNodeRepository
 from k8slab.infrastructure.in_memory_pod_repository import InMemoryPodRepository
+from k8slab.infrastructure.reported_heartbeats import ReportedHeartbeats
 from k8slab.infrastructure.reported_metrics import ReportedMetrics
 from k8slab.policies import Policy
 from k8slab.state import ClusterState
@@ -191,6 +194,50 @@ class KubernetesOrchestrator:
         if (min_available is None) == (max_unavailable is None):
             raise InputError(f"budget {name!r}: wanted one of min_available and max_unavailable")
         self._controllers.protect(Budget(name, BudgetSpec(min_available, max_unavailable), workload=deployment))
+
+    def heal_as_kubernetes(
+        self,
+        *,
+        detector: FailureDetector | None = None,
+        probes: Mapping[str, Probes] | None = None,
+        move_after: int | None = None,
+    ) -> None:
+        """From now on look after nodes and pods as Kubernetes does, instead of by the rules of the original service.
+
+        A node that is silent for 50 s is Unknown, its pods not ready; it is tainted, at its zone's rate, and pods
+        that don't tolerate that for longer are evicted, after 300 s by default. A container that fails is restarted
+        on its node, with a back-off from 10 s to 5 min. `health` says what is heard from and what failed.
+
+        detector   : who suspects nodes; by default Kubernetes' own
+        probes     : deployment -> its containers' probes; `report_ill` says that a pod doesn't answer them
+        move_after : so many restarts on one node, and a pod is placed anew; None for never
+
+        Raises UnknownName for a deployment that isn't there, StateConflict if this was asked for before.
+        """
+        chosen = detector if detector is not None else LeaseMonitor()
+        live, state = self._controllers, self._state
+        assert state is not None, "controllers without a state"
+        heartbeats = ReportedHeartbeats(state, self.nodes, self.health, chosen, self.clock.now())
+        period_ns = round(INTERVAL_S * SECOND_NS)
+        live.watch(self.pods, self.health, heartbeats, type(chosen).__name__, probes or {}, move_after, period_ns)
+        self._loop.wake()
+
+    def report_ill(self, pod_id: str) -> None:
+        """Say that a pod's application answers no probe from now on, until it is restarted."""
+        self._controllers.report_ill(pod_id)
+        self._loop.wake()
+
+    def report_well(self, pod_id: str) -> None:
+        """Say that a pod's application answers again."""
+        self._controllers.report_well(pod_id)
+        self._loop.wake()
+
+    def controller_rows(self, table: str) -> list[dict[str, Any]]:
+        """The last thousand rows that controllers told in "scaling", "healing", "health" or "events", oldest first.
+
+        The columns are those of a simulated run's frames of these names, times in nanoseconds.
+        """
+        return self._controllers.rows(table)
 
     def evict(self, pod_id: str, reason: str = "eviction") -> bool:
         """End a pod with 30 s of grace; False if a disruption budget forbids it now.

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from k8slab.domain.columns import NEVER
 from k8slab.domain.ports import ClockPort, ControllerPort
-from k8slab.errors import InputError, StateConflict
+from k8slab.errors import InputError, StateConflict, UnknownName
 
 # So often may loops answer one another within one instant; none that settles comes near.
 ROUNDS: Final = 1000
@@ -101,6 +101,13 @@ class Calendar:
             raise StateConflict(f"two controllers are named {controller.name!r}")
         self._controllers.append(controller)
         self._controllers.sort(key=lambda one: (one.rank, one.name))
+
+    def remove(self, name: str) -> None:
+        """Call this controller no more. UnknownName if there is none of this name."""
+        names = [one.name for one in self._controllers]
+        if name not in names:
+            raise UnknownName("controller", name, names)
+        del self._controllers[names.index(name)]
 
     def next_ns(self) -> int:
         """When a controller is due next, NEVER if none is."""

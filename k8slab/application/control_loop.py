@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Final
 
 from k8slab.application.calendar import Calendar, Rank, Ticks
 from k8slab.application.consensus_manager import ConsensusManager
@@ -14,6 +14,10 @@ from k8slab.application.self_healer import SelfHealer
 from k8slab.domain.columns import NEVER
 from k8slab.domain.instants import SECOND_NS
 from k8slab.domain.ports import AutoScalerPort, ClockPort, ControllerPort, HealthMonitorPort
+
+
+# The services' checks of pods and nodes.
+HEALTH_CHECKS: Final = ("pod-check", "node-check")
 
 
 class PeriodicController:
@@ -83,6 +87,15 @@ class ControlLoop:
         """One more controller. Raises StateConflict if one has its name."""
         with self._lock:
             self.calendar.add(controller)
+
+    def replace_health_checks(self, controllers: Iterable[ControllerPort]) -> None:
+        """Let these look after nodes and pods, and the services' checks of them no more."""
+        with self._lock:
+            for name in HEALTH_CHECKS:
+                self.calendar.remove(name)
+            self._services = [one for one in self._services if one.name not in HEALTH_CHECKS]
+            for controller in controllers:
+                self.calendar.add(controller)
 
     def step(self) -> None:
         """Check everything now, and let every controller that is due have its turn."""

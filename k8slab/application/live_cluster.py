@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -11,17 +11,28 @@ import numpy as np
 from k8slab.application.control_loop import ControlLoop
 from k8slab.application.disruption_budgets import Budget, DisruptionBudgets
 from k8slab.application.evictor import GRACE_NS, Evictor
+from k8slab.application.healing_events import healing_event
 from k8slab.application.horizontal_scaler import HorizontalScaler, ScaledWorkload
+from k8slab.application.live_health import LiveHealth, PodNews
+from k8slab.application.pod_prober import PodProber
 from k8slab.application.workload_controller import WorkloadController, WorkloadSpec
 from k8slab.domain.autoscaling.horizontal import Condition
 from k8slab.domain.autoscaling.values import HorizontalPodAutoscaler
 from k8slab.domain.columns import Ints
 from k8slab.domain.entity_columns import request_of, tolerations_of
-from k8slab.domain.instants import from_ns
 from k8slab.domain.models import Pod, SelfHealingEvent
-from k8slab.domain.ports import ClockPort, ClusterStatePort, MetricsPort
+from k8slab.domain.ports import (
+    ClockPort,
+    ClusterStatePort,
+    HealthSourcePort,
+    HeartbeatPort,
+    MetricsPort,
+    PodRepositoryPort,
+)
+from k8slab.domain.probe_times import Probes
 from k8slab.domain.resources import PODS
-from k8slab.errors import InputError, UnknownName
+from k8slab.domain.run_tables import TABLES
+from k8slab.errors import InputError, StateConflict, UnknownName
 
 ROWS_KEPT: Final = 1000
 
@@ -48,7 +59,8 @@ class LiveCluster:
         self._clock = clock
         self._record = record
         self._recorded = 0
-        self.scaling: deque[dict[str, Any]] = deque(maxlen=ROWS_KEPT)
+        self._rows: dict[str, deque[dict[str, Any]]] = {name: deque(maxlen=ROWS_KEPT) for name in TABLES}
+        self._health: LiveHealth | None = None
         self.workloads = WorkloadController(state, self)
         self.budgets = DisruptionBudgets(state, scales=self.workloads)
         self.evictor = Evictor(state, self, budgets=self.budgets, grace_ns=GRACE_NS)
@@ -97,6 +109,48 @@ class LiveCluster:
                 raise UnknownName("autoscaled deployment", name, self._scalers)
             return dict(self._scalers[name].conditions(name))
 
+    # -- health -----------------------------------------------------------------------------
+
+    def watch(
+        self,
+        pods: PodRepositoryPort,
+        source: HealthSourcePort,
+        heartbeats: HeartbeatPort,
+        detector: str,
+        probes: Mapping[str, Probes],
+        move_after: int | None,
+        period_ns: int,
+    ) -> None:
+        """Let the controllers look after nodes and pods from now on."""
+        with self._state.lock:
+            if self._health is not None:
+                raise StateConflict("nodes and pods are looked after as in Kubernetes already")
+            health = LiveHealth(
+                self._state, self, self.workloads, self.evictor, heartbeats, detector=detector, probes=probes,
+                move_after=move_after,
+            )  # fmt: skip
+            news = PodNews(self._state, pods, source, health.exited, period_ns, self._clock.now())
+            self._control.replace_health_checks([*health.controllers, news])
+            self._health = health
+
+    def report_ill(self, pod_id: str) -> None:
+        """A pod's application answers its probes no more."""
+        with self._state.lock:
+            self._prober().fall_ill(self._one_pod(pod_id), self._clock.now())
+
+    def report_well(self, pod_id: str) -> None:
+        """It answers again."""
+        with self._state.lock:
+            self._prober().get_well(self._one_pod(pod_id), self._clock.now())
+
+    def _prober(self) -> PodProber:
+        if self._health is None:
+            raise StateConflict("nobody probes pods here yet: call heal_as_kubernetes() first")
+        return self._health.prober
+
+    def _one_pod(self, pod_id: str) -> Ints:
+        return np.array([self._row(self._state.pod_row(pod_id), "pod", pod_id)], dtype=np.int64)
+
     # -- disruptions ------------------------------------------------------------------------
 
     def protect(self, budget: Budget) -> None:
@@ -131,31 +185,30 @@ class LiveCluster:
 
     # -- what the controllers tell -------------------------------------------------------------
 
-    def emit(self, table: str, **columns: Any) -> None:
-        """Rows of controllers: healing becomes events, steps of autoscalers are kept, the last thousand."""
-        if table == "scaling":
-            self.scaling.append(columns)
-        elif table == "healing":
-            rows, nodes = np.atleast_1d(columns["pod_row"]), np.atleast_1d(columns["node_row"])
-            for row, node in zip(*np.broadcast_arrays(rows, nodes), strict=True):
-                self._record(self._event(int(row), int(node), columns))
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """What the controllers told in a table of domain.run_tables, the last thousand rows, oldest first."""
+        with self._state.lock:
+            if table not in self._rows:
+                raise UnknownName("table", table, self._rows)
+            return [dict(row) for row in self._rows[table]]
 
-    def _event(self, pod_row: int, node_row: int, columns: dict[str, Any]) -> SelfHealingEvent:
-        self._recorded += 1
-        state = self._state
-        pod = state.pod_name(pod_row) if pod_row >= 0 else ""
-        node = state.node_name(node_row) if node_row >= 0 else ""
-        return SelfHealingEvent(
-            event_id=f"control-{self._recorded}",
-            timestamp=from_ns(columns["time_ns"]),
-            event_type=f"pod_{columns['action']}" if pod else f"node_{columns['action']}",
-            pod_id=pod,
-            node_id=node,
-            description=columns["detail"] or columns["reason"],
-            action_taken=columns["action"],
-            success=columns["success"],
-            metadata={"reason": columns["reason"]},
-        )
+    def emit(self, table: str, **columns: Any) -> None:
+        """Rows of controllers: the last thousand of each table are kept, and healing becomes events as well."""
+        names = list(columns)
+        for values in zip(*np.broadcast_arrays(*map(np.atleast_1d, columns.values())), strict=True):
+            row: dict[str, Any] = {
+                name: value.item() if isinstance(value, np.generic) else value
+                for name, value in zip(names, values, strict=True)
+            }
+            pod_row, node_row = row.pop("pod_row", None), row.pop("node_row", None)
+            if pod_row is not None:
+                row["pod"] = self._state.pod_name(pod_row) if pod_row >= 0 else ""
+            if node_row is not None:
+                row["node"] = self._state.node_name(node_row) if node_row >= 0 else ""
+            self._rows[table].append(row)
+            if table == "healing":
+                self._recorded += 1
+                self._record(healing_event(f"control-{self._recorded}", row))
 
 
 def _there(state: ClusterStatePort) -> Ints:

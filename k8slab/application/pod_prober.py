@@ -13,9 +13,24 @@ from k8slab.application.pod_restarts import PodRestarts
 from k8slab.domain.columns import NEVER, Ints
 from k8slab.domain.ports import ClusterStatePort, EventSinkPort
 from k8slab.domain.probe_times import Life, Probes, verdicts
+from k8slab.errors import InputError
 
 # What the kubelet's kill makes of a container: 128 + SIGKILL.
 KILLED: Final = 137
+
+
+def ready_after(probes: Probes, answers_after_ns: int, where: str) -> int:
+    """How long after its start a healthy container is ready, if its application answers that long after it.
+
+    Raises InputError for probes that kill every container.
+    """
+    found = verdicts(probes, Life(0, 0, answers_after_ns))
+    if found.killer is not None:
+        raise InputError(
+            f"{where}: its {found.killer.value} probe kills every container after "
+            f"{found.kills_ns / 1e9:g} s, but it answers after {answers_after_ns / 1e9:g} s"
+        )
+    return found.ready[0][0] if found.ready else 0
 
 
 class PodProber:

@@ -12,7 +12,7 @@ from k8slab.application.disruption_budgets import Budget, DisruptionBudgets
 from k8slab.application.evictor import Evictor
 from k8slab.application.node_health import NodeHealthMonitor
 from k8slab.application.node_lifecycle import NodeLifecycleController
-from k8slab.application.pod_prober import PodProber
+from k8slab.application.pod_prober import PodProber, ready_after
 from k8slab.application.pod_restarts import PodRestarts
 from k8slab.domain.columns import NEVER, Ints
 from k8slab.domain.detectors import FailureDetector, LeaseMonitor
@@ -20,7 +20,7 @@ from k8slab.domain.disruption import BudgetSpec, IntOrPercent
 from k8slab.domain.node_lifecycle.node_taints import UNSCHEDULABLE
 from k8slab.domain.node_lifecycle.zones import UNHEALTHY_ZONE_THRESHOLD, EvictionRates
 from k8slab.domain.pod_spec import Requirement
-from k8slab.domain.probe_times import Life, Probes, verdicts
+from k8slab.domain.probe_times import Probes
 from k8slab.errors import InputError, UnknownName
 from k8slab.simulation.drains import Drain, Drains
 from k8slab.simulation.fault_base import Fault
@@ -261,14 +261,8 @@ class _Loops:
                 raise UnknownName("workload", name, workloads.names, "In health, probes.")
             owner = workloads.owner(name)
             known[owner] = own
-            found = verdicts(own, Life(0, 0, workloads.spec(owner).startup_ns))
-            if found.killer is not None:
-                raise InputError(
-                    f"health, probes of {name!r}: its {found.killer.value} probe kills every container after "
-                    f"{found.kills_ns / 1e9:g} s, but it answers after {workloads.spec(owner).startup_ns / 1e9:g} s"
-                )
-            self._answers_after[owner] = workloads.spec(owner).startup_ns
-            workloads.set_ready_after(owner, found.ready[0][0] if found.ready else 0)
+            self._answers_after[owner] = answers = workloads.spec(owner).startup_ns
+            workloads.set_ready_after(owner, ready_after(own, answers, f"health, probes of {name!r}"))
         return known
 
     def _probes_of(self, row: int) -> Probes | None:
