@@ -478,7 +478,7 @@ def test_bad_input_is_named(make, error, message):
     ("metric", "reading", "reason"),
     [
         (MetricSpec("Resource", "Value", 500, "cpu"), samples(900, 900, 900), "FailedGetResourceMetric"),
-        (MetricSpec("ContainerResource", "Value", 500, "cpu", "c"), samples(9, 9, 9), "FailedGetContainerResourceMetric"),
+        (MetricSpec("ContainerResource", "Value", 9, "cpu", "c"), samples(9, 9, 9), "FailedGetContainerResourceMetric"),
         (MetricSpec("Object", "Utilization", 50), (9000,), "FailedGetObjectMetric"),
         (MetricSpec("External", "Utilization", 50), (9000,), "FailedGetExternalMetric"),
     ],

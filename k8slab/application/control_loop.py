@@ -15,7 +15,6 @@ from k8slab.domain.columns import NEVER
 from k8slab.domain.instants import SECOND_NS
 from k8slab.domain.ports import AutoScalerPort, ClockPort, ControllerPort, HealthMonitorPort
 
-
 # The services' checks of pods and nodes.
 HEALTH_CHECKS: Final = ("pod-check", "node-check")
 

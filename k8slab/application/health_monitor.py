@@ -8,14 +8,16 @@ from typing import Final
 import numpy as np
 
 from k8slab.application.background import BackgroundLoop
-from k8slab.application.ledger import lock_of
+from k8slab.application.lazy_pods import LazyPods
+from k8slab.application.ledger import lock_of, state_of
 from k8slab.domain.detectors import FailureDetector, FixedTimeout
 from k8slab.domain.instants import SECOND_NS, UtcTime, from_ns, to_ns
-from k8slab.domain.models import Node, NodeState, Pod, PodPhase
+from k8slab.domain.models import POD_PHASES, Node, NodeState, Pod, PodPhase
 from k8slab.domain.ports import HealthSourcePort, NodeRepositoryPort, PodRepositoryPort, TimePort
 
 HEARTBEAT_TIMEOUT_NS: Final = 30 * SECOND_NS
 INTERVAL_S: Final = 10.0
+_FAILED: Final = POD_PHASES.index(PodPhase.FAILED)
 
 
 class _NoNews:
@@ -90,9 +92,13 @@ class HealthMonitor:
 
     def _newly_failed(self) -> list[Pod]:
         with self._lock:
+            asked = LazyPods(lambda: [pod for pod in self._pods.list_pods() if pod.phase is PodPhase.RUNNING])
+            reported = set(self._health.failed_pods(asked, self._clock.now()))
+            if not reported and self._none_failed():
+                self._told = set()
+                return []
             pods = self._pods.list_pods()
             running = [pod for pod in pods if pod.phase is PodPhase.RUNNING]
-            reported = set(self._health.failed_pods(running, self._clock.now()))
             for pod in running:
                 if pod.pod_id in reported:
                     self._pods.update_pod_phase(pod.pod_id, PodPhase.FAILED)
@@ -101,6 +107,11 @@ class HealthMonitor:
             new = [pod for key, pod in failed.items() if key not in self._told]
             self._told = set(failed)
             return new
+
+    def _none_failed(self) -> bool:
+        """Whether the columns say that no pod is FAILED; False where there are none to ask."""
+        state = state_of(self._pods)
+        return state is not None and not (state.pod_alive & (state.pod_phase == _FAILED)).any()
 
     def _forget_if_healed(self, pod: Pod) -> None:
         # Healed at once, it can fail again before the next check, and that is another failure.

@@ -8,12 +8,14 @@ import numpy as np
 
 from k8slab.application.calendar import Rank, Ticks
 from k8slab.application.evictor import Evictor
+from k8slab.application.lazy_pods import LazyPods
 from k8slab.application.node_health import NodeHealthMonitor
 from k8slab.application.node_lifecycle import NodeLifecycleController
 from k8slab.application.pod_prober import PodProber, ready_after
 from k8slab.application.pod_restarts import PodRestarts
 from k8slab.application.workload_controller import WorkloadController
 from k8slab.domain.columns import Ints
+from k8slab.domain.models import Pod
 from k8slab.domain.node_lifecycle.node_taints import UNSCHEDULABLE
 from k8slab.domain.ports import (
     ClusterStatePort,
@@ -57,12 +59,16 @@ class PodNews:
     def run_once(self, now_ns: int) -> None:
         self._ticks.take(now_ns)
         state = self._state
-        runs = np.flatnonzero(state.pod_alive & (state.pod_node >= 0) & (state.pod_runs_ns <= now_ns))
-        found = (self._pods.get_pod(state.pod_name(row)) for row in runs.tolist())
-        failed = self._health.failed_pods([pod for pod in found if pod is not None], now_ns)
+        failed = self._health.failed_pods(LazyPods(lambda: self._running(now_ns)), now_ns)
         if failed:
             rows = np.array(sorted(state.pod_row(pod_id) for pod_id in failed), dtype=np.int64)
             self._exited(rows, "Error", now_ns)
+
+    def _running(self, now_ns: int) -> list[Pod]:
+        state = self._state
+        runs = state.pod_alive & (state.pod_node >= 0) & (state.pod_runs_ns <= now_ns)
+        names = {state.pod_name(row) for row in np.flatnonzero(runs).tolist()}
+        return [pod for pod in self._pods.list_pods() if pod.pod_id in names]
 
 
 class LiveHealth:

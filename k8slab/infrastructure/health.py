@@ -45,7 +45,8 @@ class ReportedHealth:
         """The running pods reported since the last call; a report about any other pod has no effect."""
         with self._lock:
             failed, self._failed = self._failed, set()
-        return failed.intersection(pod.pod_id for pod in running)
+        # Without a report nobody looks at the pods, which may be made only when looked at.
+        return failed.intersection(pod.pod_id for pod in running) if failed else ()
 
     def heard_from(self, nodes: Sequence[Node], now_ns: int) -> Collection[str]:
         """The nodes that beat, and those reported since the last call."""
@@ -90,6 +91,8 @@ class FaultModel:
         with self._lock:
             chance = _chance(self._pods_asked_ns, now_ns, self._pod_mtbf_s)
             self._pods_asked_ns = now_ns
+            if math.isinf(self._pod_mtbf_s):
+                return ()
             draws = self._pod_dice.random(len(running))
             return {pod.pod_id for pod, draw in zip(running, draws, strict=True) if draw < chance}
 

@@ -61,7 +61,8 @@ class ReportedHeartbeats:
         for row in self._arrivals.keys() - known.keys():
             del self._arrivals[row], self._deadline[row]
         self._suspected = {row for row in known if now_ns >= self._deadline[row]}
-        return np.array([row for row, _ in changed], dtype=np.int64), np.array([on for _, on in changed], dtype=np.bool_)
+        rows, suspected_now = [row for row, _ in changed], [on for _, on in changed]
+        return np.array(rows, dtype=np.int64), np.array(suspected_now, dtype=np.bool_)
 
     def _hear(self, row: int, now_ns: int) -> None:
         arrivals = self._arrivals.setdefault(row, [])
