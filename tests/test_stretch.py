@@ -15,11 +15,12 @@ from k8slab.domain.run_tables import TABLES
 from k8slab.errors import StateConflict
 from k8slab.policies import policy
 from k8slab.simulation.arrivals import Poisson
+from k8slab.simulation.autoscalers import HorizontalAutoscaler, Metric, ScalingBehavior, build_autoscalers
 from k8slab.simulation.distributions import Exponential
 from k8slab.simulation.engine import new_world
 from k8slab.simulation.faults import FlappingHeartbeats, NodeFailures, OomKills, PodCrashes
 from k8slab.simulation.health import build_health
-from k8slab.simulation.usage import Usage
+from k8slab.simulation.usage import Load, Usage
 from k8slab.simulation.workloads import Deployment, Job, Part, PodStream
 from k8slab.simulation.world import World
 from k8slab.state import VERBS, ClusterState
@@ -127,6 +128,34 @@ def test_faults_break_into_stretches_at_the_same_instants(seed):
     assert found[0] == found[1]
     assert quick < len(steps)
     assert set(found[0][1]["faults"]["fault"]) >= {"Error", "OOMKilled"}
+
+
+SWING = Load("1", swing=0.9, period="20m", peak="7m")
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("load", [SWING, Load("500m")])
+def test_autoscalers_that_look_ahead_live_as_they_would_have(seed, load):
+    crowded = PodStream("batch", Workload.of(["s"], [[100, 100, 1]]), Poisson("20s"), Exponential("3m"))
+    web = Deployment("web", {"cpu": "200m", "memory": "50"}, replicas=2, startup="10s", load=load)
+    scaler = HorizontalAutoscaler("web", 1, 5, [Metric(utilization=60)], scale_down=ScalingBehavior(window="2m"))
+    faults = [NodeFailures(mtbf="1h", repair="5m"), PodCrashes(mtbf="40m")]
+    found = []
+    for leaps in (True, False):
+        world = new_world(NODES, [crowded, web], KUBE, seed, 7200 * SECOND_NS)
+        build_health(world, faults, None)
+        build_autoscalers([scaler], world)
+        steps: list[int] = []
+        if not leaps:
+            world.calendar.leaper = None
+        world.calendar.run_until(world.until_ns, each=steps.append)
+        tables = {name: {k: v.tolist() for k, v in world.sink.columns(name).items()} for name in TABLES}
+        record = {k: v.tolist() for k, v in world.parts["scaling"][0].columns().items()}
+        found.append((columns(world.state), repr(tables), repr(record)))
+        if leaps:
+            quick = len(steps)
+    assert found[0] == found[1]
+    assert quick < len(steps)
 
 
 # -- the state's verb ------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from enum import IntEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from k8slab.domain.columns import NEVER
 from k8slab.domain.ports import ClockPort, ControllerPort
@@ -54,6 +54,18 @@ class Ticks:
         self.next_ns += (missed + 1) * self.period_ns
 
 
+@runtime_checkable
+class FarSighted(ControllerPort, Protocol):
+    """A controller that can go ahead alone through those of its instants that concern nobody else."""
+
+    def look_ahead(self, now_ns: int, before_ns: int) -> int:
+        """Live through its instants before this one, up to the first at which it would act or tell; that instant, or
+        `before_ns`. Only while nothing that it looks at changes until then but by time."""
+
+    def go_back(self, to_ns: int) -> None:
+        """Something changes at `to_ns` after all: be as if the last look ahead had ended there."""
+
+
 class LeaperPort(Protocol):
     """Lives through many instants of some controllers at once, with the same outcome."""
 
@@ -61,8 +73,11 @@ class LeaperPort(Protocol):
     def covers(self) -> Collection[ControllerPort]:
         """The controllers that it stands for."""
 
-    def leap(self, before_ns: int) -> bool:
-        """Live through all that they do before this instant; False where that must go step by step."""
+    def leap(self, before_ns: int, beside: Collection[FarSighted]) -> bool:
+        """Live through all that they do before this instant, and these look ahead beside them.
+
+        False, and nobody went ahead, where that must go step by step.
+        """
 
 
 class Calendar:
@@ -87,6 +102,7 @@ class Calendar:
         self._clock = clock
         self._lock = lock if lock is not None else nullcontext()
         self._controllers: list[ControllerPort] = []
+        self._far_sighted: list[FarSighted] = []
         for controller in controllers:
             self.add(controller)
 
@@ -100,6 +116,8 @@ class Calendar:
         if any(other.name == controller.name for other in self._controllers):
             raise StateConflict(f"two controllers are named {controller.name!r}")
         self._controllers.append(controller)
+        if isinstance(controller, FarSighted):
+            self._far_sighted.append(controller)
         self._controllers.sort(key=lambda one: (one.rank, one.name))
 
     def remove(self, name: str) -> None:
@@ -107,7 +125,8 @@ class Calendar:
         names = [one.name for one in self._controllers]
         if name not in names:
             raise UnknownName("controller", name, names)
-        del self._controllers[names.index(name)]
+        gone = self._controllers.pop(names.index(name))
+        self._far_sighted = [one for one in self._far_sighted if one is not gone]
 
     def next_ns(self) -> int:
         """When a controller is due next, NEVER if none is."""
@@ -155,12 +174,14 @@ class Calendar:
             if one not in leaper.covers:
                 if getattr(one, "heeds_pods", True):
                     return False
+                if one in self._far_sighted:
+                    continue
                 due_ns = one.next_ns(now_ns)
                 before_ns = before_ns if due_ns is None else min(before_ns, due_ns)
         if before_ns <= at_ns:
             return False
         with self._lock:
-            return leaper.leap(before_ns)
+            return leaper.leap(before_ns, self._far_sighted)
 
     @staticmethod
     def _run(controller: ControllerPort, now_ns: int) -> bool:

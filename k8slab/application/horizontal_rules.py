@@ -8,9 +8,10 @@ hundreds of autoscalers uses the pass.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from k8slab.domain.autoscaling.horizontal import (
     HpaDecision,
@@ -87,6 +88,12 @@ class HorizontalRules(Protocol):
 
     def repeat(self, at_ns: int) -> None:
         """The last pass was repeated until then, and decided the same each time."""
+
+    def kept(self) -> Any:
+        """What is remembered now, for `restore`."""
+
+    def restore(self, kept: Any) -> None:
+        """Remember what was remembered then. Only steps that were written since can't be undone."""
 
 
 def static_rules(hpas: Sequence[HorizontalPodAutoscaler], config: HpaConfig, window_ns: int) -> Rules:
@@ -211,6 +218,15 @@ class ArrayRules:
         memory.steps_ns[side, autoscaler, at] = now_ns
         memory.steps_at[side, autoscaler] = at
 
+    def kept(self) -> tuple[npt.NDArray[Any], ...]:
+        memory = self.memory
+        return memory.seen.copy(), memory.proposed.copy(), memory.proposed_ns.copy(), memory.at.copy()
+
+    def restore(self, kept: tuple[npt.NDArray[Any], ...]) -> None:
+        memory = self.memory
+        for column, before in zip((memory.seen, memory.proposed, memory.proposed_ns, memory.at), kept, strict=True):
+            column[:] = before
+
     def repeat(self, at_ns: int) -> None:
         told = np.flatnonzero(self.verdict.reasons[LIMITED] != 0)
         self.memory.proposed_ns[told, self.memory.at[told]] = at_ns
@@ -262,6 +278,12 @@ class ScalarRules:
         self.verdict.desired[autoscaler] = settled.desired_replicas
         able = settled.conditions["AbleToScale"].reason
         self.verdict.reasons[ABLE, autoscaler] = REASONS[ABLE].index(able)
+
+    def kept(self) -> list[HpaMemory]:
+        return list(self._memory)
+
+    def restore(self, kept: list[HpaMemory]) -> None:
+        self._memory = list(kept)
 
     def repeat(self, at_ns: int) -> None:
         for h in np.flatnonzero(self.verdict.reasons[LIMITED] != 0).tolist():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -60,6 +60,18 @@ class Sync:
     verdict: Verdict
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What was before a look ahead at `now_ns`."""
+
+    now_ns: int
+    next_ns: int
+    last_ns: int
+    quiet: tuple[int, int] | None
+    asked_ns: int
+    memory: Any
+
+
 class HorizontalScaler:
     """kube-controller-manager's horizontal pod autoscaling, for any number of autoscalers.
 
@@ -68,7 +80,7 @@ class HorizontalScaler:
     period_ns   : how often all are looked at
     compiled    : decide by one compiled pass over arrays; else by the scalar rule, which needs nothing compiled and
                   is as fast for a few pods. Both decide the same
-    watch       : called after each sync
+    watch, forget : called after each sync; and with an instant, from which on syncs that were told are to be made anew
 
     When nothing that it looks at can change before something else happens, no sync is made;
     what those would have remembered is made up for. Raises UnknownName for a workload that
@@ -92,6 +104,7 @@ class HorizontalScaler:
         start_ns: int = 0,
         compiled: bool = True,
         watch: Callable[[Sync], None] | None = None,
+        forget: Callable[[int], None] | None = None,
         name: str = "horizontal-autoscaler",
     ) -> None:
         names = [one.name for one in autoscalers]
@@ -104,6 +117,7 @@ class HorizontalScaler:
         self._metrics = metrics
         self._sink = sink
         self._watch = watch
+        self._forget = forget
         self._ticks = Ticks(period_ns, start_ns)
         self.autoscalers = tuple(autoscalers)
         hpas = [one.hpa for one in autoscalers]
@@ -120,8 +134,10 @@ class HorizontalScaler:
         self._told = np.full((3, len(hpas)), -1, dtype=np.int8)
         # While nothing can change: the version of the state that this holds for, and until when.
         self._quiet: tuple[int, int] | None = None
+        # When it was last asked while nothing could change.
         self._asked_ns = start_ns
         self._last_ns = start_ns
+        self._kept: _Kept | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -146,32 +162,83 @@ class HorizontalScaler:
         if self._quiet is None:
             return self._ticks.next_ns
         version, until_ns = self._quiet
-        if self._state.version != version and not self._concerned(version):
-            version = self._state.version
-            self._quiet = version, until_ns
-        if self._state.version == version:
-            # Up to now nothing changed: syncs up to and with this instant would have found so.
-            self._asked_ns = now_ns
-            return None if until_ns == NEVER else self._tick_from(until_ns)
-        return self._tick_from(self._asked_ns + 1)
+        if self._state.version != version:
+            if self._concerned(version):
+                # Syncs before this instant would have found nothing new, nor one in it before it changed.
+                self._pass_over(self._tick_from(max(now_ns, self._asked_ns + 1)))
+                return self._ticks.next_ns
+            self._quiet = self._state.version, until_ns
+        self._asked_ns = now_ns
+        return None if until_ns == NEVER else self._tick_from(until_ns)
 
     def run_once(self, now_ns: int) -> None:
-        period_ns, skipped = self._ticks.period_ns, self._quiet is not None
-        if skipped:
-            self._ticks.next_ns = self._tick_from(now_ns - period_ns + 1)
-            if self._ticks.next_ns - period_ns > self._last_ns:
-                self._engine.repeat(self._ticks.next_ns - period_ns)
-        self._ticks.take(now_ns)
-        self._last_ns = now_ns
-        rules = self._rules
-        self._engine.decide(now_ns, rules, self._looked_at, self._read(now_ns))
-        verdict = self._engine.verdict
-        moved = verdict.desired != rules.spec
+        if self._quiet is not None:
+            self._pass_over(self._tick_from(now_ns - self._ticks.period_ns + 1))
+        self._kept = None
+        self._look_at_targets()
+        moved, changed = self._decide(now_ns)
         if moved.any():
             self._write(np.flatnonzero(moved).tolist(), now_ns)
-        self._tell(moved, now_ns)
+        self._tell(changed, now_ns)
+        self._end_sync(now_ns)
+
+    def look_ahead(self, now_ns: int, before_ns: int) -> int:
+        """Make the syncs before an instant that lead to nothing; gives the first that does, or that instant.
+
+        While the pods of targets stay as they are, such a sync concerns nobody else.
+        """
+        at_ns = self.next_ns(now_ns)
+        if at_ns is None or at_ns >= before_ns:
+            self._kept = None
+            return before_ns
+        self._kept = _Kept(
+            now_ns, self._ticks.next_ns, self._last_ns, self._quiet, self._asked_ns, self._engine.kept()
+        )
+        self._look_at_targets()
+        while at_ns is not None and at_ns < before_ns:
+            remembered = self._engine.kept()
+            if self._quiet is not None:
+                self._pass_over(at_ns)
+            moved, changed = self._decide(at_ns)
+            if (moved | changed).any():
+                self._engine.restore(remembered)
+                return at_ns
+            self._end_sync(at_ns)
+            at_ns = self.next_ns(at_ns)
+        return before_ns
+
+    def go_back(self, to_ns: int) -> None:
+        """Something changes at `to_ns` after all: syncs that were made ahead for that instant or later weren't made."""
+        kept = self._kept
+        if kept is None or self._last_ns < to_ns:
+            return
+        self._ticks.next_ns, self._last_ns = kept.next_ns, kept.last_ns
+        self._quiet, self._asked_ns = kept.quiet, kept.asked_ns
+        self._engine.restore(kept.memory)
+        if self._forget is not None:
+            self._forget(kept.next_ns)
+        self.look_ahead(kept.now_ns, to_ns)
+
+    def _pass_over(self, next_ns: int) -> None:
+        """The syncs up to this one weren't made, as they would have been like the last."""
+        self._ticks.next_ns = next_ns
+        if next_ns - self._ticks.period_ns > self._last_ns:
+            self._engine.repeat(next_ns - self._ticks.period_ns)
+        self._quiet = None
+
+    def _decide(self, now_ns: int) -> tuple[np.ndarray, np.ndarray]:
+        """bool[H] twice: who is to be scaled, and of whom there is something to tell."""
+        self._engine.decide(now_ns, self._rules, self._looked_at, self._read(now_ns))
+        verdict = self._engine.verdict
+        moved = verdict.desired != self._rules.spec
+        return moved, moved | (verdict.reasons[ACTIVE:] != self._told[ACTIVE:]).any(axis=0)
+
+    def _end_sync(self, now_ns: int) -> None:
+        verdict = self._engine.verdict
+        self._ticks.take(now_ns)
+        self._last_ns = now_ns
         if self._watch is not None:
-            self._watch(Sync(now_ns, rules.spec, self._engine.counts.ready, verdict))
+            self._watch(Sync(now_ns, self._rules.spec, self._engine.counts.ready, verdict))
         self._quiet = None
         if not self._engine.counts.alters[0] and verdict.steady.all():
             until_ns = self._metrics.steady_until_ns(now_ns)
@@ -195,13 +262,17 @@ class HorizontalScaler:
 
     # -- what is looked at ---------------------------------------------------------------
 
+    def _look_at_targets(self) -> None:
+        """What doesn't change by time alone."""
+        _, owners = self._scale.members()
+        self._rules.spec[:] = [self._scale.replicas(owner) for owner in self._owners]
+        if len(owners) and int(owners.max()) >= len(self._target):
+            self._target = self._targets(int(owners.max()) + 1)
+
     def _read(self, now_ns: int) -> Pods:
         """The columns of this sync."""
         state = self._state
         rows, owners = self._scale.members()
-        self._rules.spec[:] = [self._scale.replicas(owner) for owner in self._owners]
-        if len(owners) and int(owners.max()) >= len(self._target):
-            self._target = self._targets(int(owners.max()) + 1)
         used, taken_ns, own, own_request, own_taken_ns = self._columns.read(
             self._looked_at, self._metrics, rows, owners, self._owners, now_ns
         )
@@ -229,11 +300,10 @@ class HorizontalScaler:
             else:
                 self._engine.settle(h, spec, now_ns, written=True)
 
-    def _tell(self, moved: np.ndarray, now_ns: int) -> None:
+    def _tell(self, changed: np.ndarray, now_ns: int) -> None:
         """A row for each autoscaler that took a step, or whose metrics or limits are others than before."""
         verdict = self._engine.verdict
         reasons = verdict.reasons
-        changed = moved | (reasons[ACTIVE:] != self._told[ACTIVE:]).any(axis=0)
         self._told[:] = reasons
         first = self._looked_at.first
         for h in np.flatnonzero(changed).tolist():

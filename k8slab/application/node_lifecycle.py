@@ -164,7 +164,8 @@ class NodeLifecycleController:
     # -- zones ----------------------------------------------------------------------------------
 
     def _silent(self) -> np.ndarray:
-        return np.isin(self._state.node_state, (UNKNOWN, NOT_READY))
+        state = self._state.node_state
+        return np.asarray((state == UNKNOWN) | (state == NOT_READY))
 
     def _pass(self, now_ns: int) -> None:
         self._know_nodes()
@@ -186,15 +187,11 @@ class NodeLifecycleController:
     def _suspects(self, silent: np.ndarray) -> list[int]:
         """The nodes that a pass may do something about: those that are silent, wait in a queue, or have its taint."""
         taints = self._state.node_columns().taints
-        marked = [code for code, value in enumerate(taints.values) if tuple(no_execute_taints("True", value)) != value]
-        rows = self._state.node_alive & (silent | np.isin(taints.codes, marked) | self._queued())
-        return [int(row) for row in np.flatnonzero(rows)]
-
-    def _queued(self) -> np.ndarray:
-        known = np.zeros(self._state.node_count, dtype=np.bool_)
-        for queue in self._queues.values():
-            known[[int(name) for name in queue]] = True
-        return known
+        # The last is for the code -1, of a node without taints.
+        marked = np.array([*(tuple(no_execute_taints("True", value)) != value for value in taints.values), False])
+        rows = silent | marked[taints.codes]
+        rows[[int(name) for queue in self._queues.values() for name in queue]] = True
+        return np.flatnonzero(rows & self._state.node_alive).tolist()
 
     def _judge(self, row: int, silent: bool, now_ns: int) -> None:
         if not silent:

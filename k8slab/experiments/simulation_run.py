@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from k8slab.analysis.run_plots import RunPlots
+    from k8slab.domain.models import SelfHealingEvent
     from k8slab.experiments.simulation import Simulation
     from k8slab.simulation.history import History
     from k8slab.simulation.world import World
@@ -176,6 +177,24 @@ class Run:
         from k8slab.analysis.run_plots import RunPlots
 
         return RunPlots(self)
+
+    def healing_events(self, limit: int | None = None) -> list[SelfHealingEvent]:
+        """What was done about pods and nodes, and why, as the orchestration API tells it: oldest first.
+
+        limit : the last so many alone. The frame `healing` has the same as rows; time 0 is 1970 here.
+        """
+        from k8slab.application.healing_events import healing_event
+
+        state, told = self._world.state, self._world.sink.columns("healing")
+        names = {"pod": (told["pod_row"], state.pod_name), "node": (told["node_row"], state.node_name)}
+        count = len(told["time_ns"])
+        first = 0 if limit is None else max(0, count - limit)
+        events = []
+        for k in range(first, count):
+            row = {name: column[k] for name, column in told.items()}
+            row |= {what: name(int(rows[k])) if rows[k] >= 0 else "" for what, (rows, name) in names.items()}
+            events.append(healing_event(f"healing-{k + 1}", row))
+        return events
 
     def answer(self) -> str:
         """The run in two sentences."""

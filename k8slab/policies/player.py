@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from k8slab.domain.columns import Ints, PodColumns
+from k8slab.domain.columns import Ints, NodeColumns, PodColumns
 from k8slab.domain.ports import Change, ClusterStatePort
 from k8slab.policies.compiled import Problem, allowed_nodes, grouped, in_units, sites
 from k8slab.policies.engine import node_by_node
@@ -32,6 +32,7 @@ class _Table:
     pods   : a pod of each class, as it was then
     site   : int64[C]     see compiled.sites
     units  : int64[R, 1]
+    known  : how a node was described -> bool[S], what the filters said: nodes that come and go are as they were
     """
 
     board: Board
@@ -39,6 +40,7 @@ class _Table:
     site: npt.NDArray[Any]
     samples: Ints
     units: Ints
+    known: dict[Any, Mask] = field(default_factory=dict)
 
 
 class Player:
@@ -152,13 +154,6 @@ class Player:
             self._table = None
         elif len(touched):
             self._score(touched)
-        if len(described) and self._table is not None and self._largest_changed(self._table.board):
-            self._table = None
-
-    @staticmethod
-    def _largest_changed(board: Board) -> bool:
-        """Whether the largest node is no longer as large as the scores think that measure by it."""
-        return bool((board.allocatable.max(axis=0, initial=0.0) != board.scoring.largest).any())
 
     def _nodes_of(self, changes: Iterable[Change]) -> Ints:
         parts = [change.node_rows for change in changes]
@@ -175,19 +170,30 @@ class Player:
         if (has % table.units).any() or (holds % table.units).any():
             self._table = None
             return
-        table.board.allocatable[nodes] = in_units(has, table.units).T
-        table.board.requested[nodes] = in_units(holds, table.units).T
-        rescore(nodes, table.board)
+        board, now_has = table.board, in_units(has, table.units).T
+        resized = bool((board.allocatable[nodes] != now_has).any())
+        board.allocatable[nodes] = now_has
+        board.requested[nodes] = in_units(holds, table.units).T
+        if resized and (board.allocatable.max(axis=0, initial=0.0) != board.scoring.largest).any():
+            # The largest node is no longer as large as the scores think that measure by it.
+            self._table = None
+            return
+        rescore(nodes, board)
 
     def _describe(self, nodes: Ints) -> bool:
         """Ask the filters of these nodes again; False if a score has come to tell nodes apart that didn't."""
-        table, rows = self._table, np.unique(nodes)
+        table, rows, columns = self._table, np.unique(nodes), self._state.node_columns()
         assert table is not None
-        snapshot = self._policy.snapshot(self._state.node_columns().take(rows), table.pods)
-        if node_by_node(self._policy, snapshot):
-            return False
-        verdicts = np.array([allowed_nodes(self._policy, snapshot, pod) for pod in table.samples.tolist()])
-        table.board.allowed[rows] = verdicts[table.site].T
+        told = [_description(columns, row) for row in rows.tolist()]
+        new = np.array([description not in table.known for description in told], dtype=np.bool_)
+        if new.any():
+            snapshot = self._policy.snapshot(columns.take(rows[new]), table.pods)
+            if node_by_node(self._policy, snapshot):
+                return False
+            verdicts = np.array([allowed_nodes(self._policy, snapshot, pod) for pod in table.samples.tolist()])
+            for place, verdict in zip(np.flatnonzero(new).tolist(), verdicts.T, strict=True):
+                table.known[told[place]] = verdict
+        table.board.allowed[rows] = np.array([table.known[description] for description in told])[:, table.site]
         return True
 
     def _known(self, rows: Ints) -> Ints:
@@ -251,3 +257,10 @@ class Player:
 
     def __repr__(self) -> str:
         return f"<Player {self._policy.name}: by {self.path}, {len(self._sample):,} classes>"
+
+
+def _description(nodes: NodeColumns, row: int) -> Any:
+    """All that filters may know of a node by itself."""
+    labels = tuple(int(column.codes[row]) for column in nodes.labels.values())
+    words = int(nodes.state[row]), bool(nodes.alive[row]), int(nodes.taints.codes[row]), int(nodes.images.codes[row])
+    return words, labels, nodes.allocatable[:, row].tobytes()

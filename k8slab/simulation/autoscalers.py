@@ -348,7 +348,7 @@ def _horizontal(autoscalers: Sequence[HorizontalAutoscaler], world: World, name:
     world.parts.setdefault("scaling", []).append(record)
     return HorizontalScaler(
         world.state, world.workloads, _metrics(world, sources), world.sink, workloads, config=flags.config(),
-        period_ns=period_ns, watch=record.horizontal, name=name,
+        period_ns=period_ns, watch=record.horizontal, forget=record.forget, name=name,
     )  # fmt: skip
 
 

@@ -52,6 +52,13 @@ class ScalingRecord:
             seen[verdict.wanted < 0] = np.nan
             self._add(sync.time_ns, sync.spec, verdict.desired, sync.ready, seen)
 
+    def forget(self, from_ns: int) -> None:
+        """What was noted of that instant and later was of syncs that will be made anew."""
+        while self._times and self._times[-1] >= from_ns:
+            for notes in (self._times, self._replicas, self._values):
+                notes.pop()
+        self._next_ns = (self._times[-1] // self._every_ns + 1) * self._every_ns if self._times else 0
+
     def threshold(self, sync: ThresholdSync) -> None:
         """Take note of a ThresholdScaler's pass."""
         if sync.time_ns >= self._next_ns:

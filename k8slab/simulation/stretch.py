@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
+from k8slab.application.calendar import FarSighted
 from k8slab.application.scheduling_controller import SchedulingController
 from k8slab.application.workload_controller import WorkloadController
 from k8slab.domain.columns import NEVER, Ints
@@ -80,21 +81,26 @@ class Stretch:
         self._force = force
         self.covers: tuple[ControllerPort, ...] = (arrivals, kubelets, workloads, scheduler)
 
-    def leap(self, before_ns: int) -> bool:
+    def leap(self, before_ns: int, beside: Collection[FarSighted] = ()) -> bool:
         """Live through all instants before this one; False, and nothing done, where that can't be done at once."""
         if not self._quiet():
             return False
-        starts_ns = self._workloads.next_ns(self._clock.now())
+        now_ns = self._clock.now()
+        starts_ns = self._workloads.next_ns(now_ns)
         at, rows, before_ns = self._comes(before_ns if starts_ns is None else min(before_ns, starts_ns))
-        endings, before_ns = self._kubelets.take_before(before_ns)
-        old = _Endings(*endings)
         ends = self._ends_of(at, rows)
         before_ns = min(before_ns, self._kubelets.foreseen(rows, at, ends))
-        count = int(np.searchsorted(at, before_ns))
-        if not count:
-            self._kubelets.put_back(old.at_ns, old.pods)
-            return False
-        return self._live(at[:count], rows[:count], ends[:count], old, before_ns)
+        for one in beside:
+            before_ns = one.look_ahead(now_ns, before_ns)
+        endings, before_ns = self._kubelets.take_before(before_ns)
+        old, count = _Endings(*endings), int(np.searchsorted(at, before_ns))
+        if not count and not len(old.pods):
+            lived_ns = before_ns
+        else:
+            lived_ns = self._live(at[:count], rows[:count], ends[:count], old, before_ns)
+        for one in beside:
+            one.go_back(lived_ns)
+        return lived_ns > now_ns
 
     def _quiet(self) -> bool:
         """Whether every loop has nothing to do but what time brings."""
@@ -122,7 +128,8 @@ class Stretch:
             rows = rows[order]
         return at, rows, before_ns
 
-    def _live(self, at: Ints, rows: Ints, ends: Ints, old: _Endings, before_ns: int) -> bool:
+    def _live(self, at: Ints, rows: Ints, ends: Ints, old: _Endings, before_ns: int) -> int:
+        """Live through what lies before an instant; gives that, or an earlier one that must go step by step."""
         known, soon = old.at_ns < before_ns, ends < before_ns
         endings = _sorted(
             np.concatenate([old.at_ns[known], ends[soon]]), np.concatenate([old.pods[known], rows[soon]])
@@ -134,13 +141,13 @@ class Stretch:
         done = int(np.argmax(lost)) if lost.any() else len(nodes)
         cut = done < len(rows)
         if cut:
+            before_ns = int(at[done])
             done, endings = self._cut(at, rows, done, endings)
             nodes, at, rows, ends = nodes[:done], at[:done], rows[:done], ends[:done]
         self._play(at, rows, nodes, endings)
         self._placer.settle(complete=not cut)
         self._hand_back(at, rows, ends, old)
-        # Nothing, if the first to come fits nowhere: that is for the scheduler.
-        return len(rows) + len(endings.pods) > 0
+        return before_ns
 
     def _ends_of(self, at: Ints, rows: Ints) -> Ints:
         lasting = self._kubelets.lifetime(rows)

@@ -96,6 +96,7 @@ class CodeColumn(Generic[V]):
         self._codes = Column(np.int32, fill=-1)
         self._codes.extend(rows)
         self._index: dict[V, int] = {}
+        self._values: tuple[V, ...] = ()
 
     def _intern(self, value: V) -> int:
         return self._index.setdefault(value, len(self._index))
@@ -112,7 +113,11 @@ class CodeColumn(Generic[V]):
         self._codes.view[row] = -1 if value is None else self._intern(value)
 
     def get(self) -> Codes[V]:
-        return Codes(self._codes.view, tuple(self._index))
+        # Values only come: with a label that names each of thousands of nodes, telling them anew takes longer than all
+        # that is done with them.
+        if len(self._values) != len(self._index):
+            self._values = tuple(self._index)
+        return Codes(self._codes.view, self._values)
 
 
 class LabelTable:
