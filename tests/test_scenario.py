@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from k8slab import Workload
 from k8slab.analysis.frames import check_frame
 from k8slab.cli import app
+from k8slab.domain.detectors import LeaseMonitor, PhiAccrual
 from k8slab.domain.instants import SECOND_NS
 from k8slab.errors import InputError
 from k8slab.experiments.scenario import load_scenario
@@ -129,6 +130,127 @@ def test_an_error_names_the_file_the_key_and_the_value(tmp_path, before, after, 
     assert message in str(caught.value)
     if "Diurnal" not in message and "quantity" not in message:
         assert str(path) in str(caught.value)
+
+
+FAULTY = SCENARIO + """
+[[fault]]
+kind = "node"
+mtbf = "20m"
+repair = "2m"
+
+[[fault]]
+kind = "list"
+name = "planned"
+events = [{ at = "5m", duration = "3m", node = "node-1" }]
+
+[[fault]]
+kind = "pod-crash"
+mtbf = "10m"
+
+[health]
+pod_grace = "10s"
+detector = { kind = "lease", grace = "40s" }
+
+[health.compare]
+phi = { kind = "phi", threshold = 5, window = 20 }
+
+[health.probes.web-0]
+liveness = { period_seconds = 5, failure_threshold = 2 }
+readiness = {}
+
+[[budget]]
+name = "keep"
+workload = "web-0"
+min_available = "50%"
+
+[[drain]]
+node = "node-0"
+at = "10m"
+uncordon = "5m"
+"""
+
+
+def test_faults_and_health_of_a_scenario(tmp_path):
+    made = load_scenario(written(tmp_path, FAULTY)).simulation
+    assert [fault.name for fault in made.faults] == ["node", "planned", "pod-crash"]
+    assert made.health.detector == LeaseMonitor(40 * SECOND_NS)
+    assert made.health.compare == {"phi": PhiAccrual(threshold=5, window=20)}
+    assert made.health.probes["web-0"].liveness.period_seconds == 5
+    run = made.run("30m")
+    assert {"evict", "drain", "restart"} <= set(run.frames.healing["action"])
+    assert set(run.frames.detectors["detector"]) == {"LeaseMonitor", "phi"}
+    events = run.healing_events()
+    assert len(events) == len(run.frames.healing)
+    told = run.frames.healing[["action", "reason", "success"]].itertuples(index=False, name=None)
+    assert [(e.action_taken, e.metadata["reason"], e.success) for e in events] == list(told)
+    assert all(event.metadata["reason"] for event in events if event.action_taken != "uncordon")
+    assert [event.event_id for event in run.healing_events(2)] == [event.event_id for event in events[-2:]]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('kind = "node"', 'kind = "nod"', "[[fault]] 1, kind: unknown kind 'nod'; did you mean 'node'?"),
+        ('mtbf = "20m"', 'mtfb = "20m"', "[[fault]] 1: unknown key 'mtfb'; did you mean 'mtbf'?"),
+        ('mtbf = "20m"', 'mtbf = "-20m"', "[[fault]] 1: fault 'node', mtbf: '-20m' is negative"),
+        ('repair = "2m"', 'repair = "2m"\nnodes = ["node-77"]', "[[fault]] 1: unknown node 'node-77'; did you mean"),
+        ('node = "node-1" }', 'node = "node-9" }', "[[fault]] 'planned': unknown node 'node-9'; did you mean"),
+        ('min_available = "50%"', 'min_available = "5o%"', "[[budget]] 'keep': budget 'keep': '5o%' is neither"),
+        ('min_available = "50%"', "min_availble = 1", "unknown key 'min_availble'; did you mean 'min_available'?"),
+        ('workload = "web-0"', 'workload = "web-7"', "[[budget]] 'keep', workload: unknown workload 'web-7'; did"),
+        ('node = "node-0"', 'node = "node-O"', "[[drain]] 1, node: unknown node 'node-O'; did you mean 'node-0'"),
+        ('at = "10m"', 'at = "-10m"', "drain of 'node-0', at: '-10m' is negative"),
+        ('pod_grace = "10s"', 'pod_grase = "10s"', "[health]: unknown key 'pod_grase'; did you mean 'pod_grace'?"),
+        ('pod_grace = "10s"', 'pod_grace = "-1s"', "[health]: health, pod_grace: '-1s' is negative"),
+        ('grace = "40s" }', 'grase = "40s" }', "[health.detector]: unknown key 'grase'; did you mean 'grace'?"),
+        ('"lease"', '"leese"', "[health.detector], kind: unknown kind 'leese'; did you mean 'lease'?"),
+        ('grace = "40s" }', 'grace = "-4s" }', "[health.detector]: grace: '-4s' is negative"),
+        ("[health.probes.web-0]", "[health.probes.web-9]", "[health.probes.web-9]: unknown workload 'web-9'; did"),
+        ("period_seconds = 5", "period = 5", "[health.probes.web-0], liveness: unknown key 'period'; did you mean"),
+        ("period_seconds = 5", "period_seconds = 0", "wanted a period of 1 s or more"),
+    ],
+)  # fmt: skip
+def test_an_error_of_faults_and_health_names_the_file_the_key_and_the_value(tmp_path, before, after, message):
+    assert before in FAULTY
+    path = written(tmp_path, FAULTY.replace(before, after, 1))
+    with pytest.raises(InputError) as caught:
+        load_scenario(path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+AUTOSCALED = SCENARIO + """
+[[autoscaler]]
+kind = "horizontal"
+deployment = "web-0"
+min_replicas = 2
+max_replicas = 4
+metrics = [{ utilization = 60 }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("max_replicas = 4", "max_replicas = 1", "autoscaler 'web-0': min_replicas=2 is above max_replicas=1"),
+        ("min_replicas = 2", "min_replicas = -2", "autoscaler 'web-0': min_replicas=-2; wanted a whole number"),
+        ("utilization = 60", "utilisation = 60", "unknown key 'utilisation'; did you mean 'utilization'?"),
+        ("utilization = 60", 'average = "-5"', "average"),
+        ('"web-0"', '"web-8"', "unknown deployment 'web-8'; did you mean 'web-"),
+    ],
+)
+def test_an_error_of_an_autoscaler_names_it(tmp_path, before, after, message):
+    assert before in AUTOSCALED
+    path = written(tmp_path, AUTOSCALED.replace(before, after, 1))
+    with pytest.raises(InputError) as caught:
+        load_scenario(path).simulation.run("1s")
+    assert message in str(caught.value)
+
+
+def test_an_autoscaler_that_never_reaches_its_target_says_so(tmp_path):
+    run = load_scenario(written(tmp_path, AUTOSCALED.replace("utilization = 60", "utilization = 5"))).simulation.run()
+    last = run.frames.scaling.iloc[-1]
+    assert (last["desired"], last["limited"]) == (4, "TooManyReplicas")
 
 
 def test_a_scenario_without_anything_to_run(tmp_path):

@@ -13,6 +13,7 @@ from typing import Any, Final, Never
 from k8slab.datasets import Cluster, Workload
 from k8slab.domain.resources import ResourceSchema
 from k8slab.errors import InputError, K8slabError, UnknownName
+from k8slab.experiments.scenario_health import FAULTS, check_faults, health_of
 from k8slab.experiments.simulation import Simulation
 from k8slab.policies import gpu_policy_names, policy, policy_names
 from k8slab.simulation.arrivals import ARRIVALS
@@ -28,10 +29,9 @@ AUTOSCALERS: Final[dict[str, str]] = {
     "horizontal": "k8slab.simulation.autoscalers:HorizontalAutoscaler",
     "threshold": "k8slab.simulation.autoscalers:ThresholdAutoscaler",
 }
-FAULTS: Final[dict[str, str]] = {}
 
 TOP: Final = ("seed", "until", "policy", "cluster", "trace", "stream", "deployment", "job", "daemonset",
-              "autoscaler", "fault")  # fmt: skip
+              "autoscaler", "fault", "health", "budget", "drain")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,13 @@ def scenario_of(table: Table, source: str = "scenario", *, folder: Path | None =
         reader.fail("policy", UnknownName("policy", name, (*policy_names(), *gpu_policy_names())))
     until = settings.get("until", "1d")
     reader.checked("until", duration_ns, until, "", least_ns=1)
+    faults = reader.named(settings, "fault", FAULTS)
+    check_faults(reader, settings, faults, cluster)
     simulation = reader.checked(
         "", Simulation, cluster, parts,
         autoscalers=reader.named(settings, "autoscaler", AUTOSCALERS),
-        faults=reader.named(settings, "fault", FAULTS),
+        faults=faults,
+        health=health_of(reader, settings, cluster, parts),
         policy=policy(name),
         seed=settings.get("seed", 0),
     )  # fmt: skip

@@ -90,17 +90,17 @@ class Stretch:
         at, rows, before_ns = self._comes(before_ns if starts_ns is None else min(before_ns, starts_ns))
         ends = self._ends_of(at, rows)
         before_ns = min(before_ns, self._kubelets.foreseen(rows, at, ends))
+        due = [one.next_ns(now_ns) for one in beside]
         for one in beside:
             before_ns = one.look_ahead(now_ns, before_ns)
         endings, before_ns = self._kubelets.take_before(before_ns)
-        old, count = _Endings(*endings), int(np.searchsorted(at, before_ns))
-        if not count and not len(old.pods):
-            lived_ns = before_ns
-        else:
-            lived_ns = self._live(at[:count], rows[:count], ends[:count], old, before_ns)
+        old, count, version = _Endings(*endings), int(np.searchsorted(at, before_ns)), self._state.version
+        if count or len(old.pods):
+            before_ns = self._live(at[:count], rows[:count], ends[:count], old, before_ns)
         for one in beside:
-            one.go_back(lived_ns)
-        return lived_ns > now_ns
+            one.go_back(before_ns)
+        # Nothing, if the first to come fits nowhere: that is for the scheduler.
+        return self._state.version != version or due != [one.next_ns(now_ns) for one in beside]
 
     def _quiet(self) -> bool:
         """Whether every loop has nothing to do but what time brings."""
