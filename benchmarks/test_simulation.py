@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import resource
 import time
 from collections.abc import Iterator
 
@@ -12,9 +13,23 @@ import pytest
 from benchmarks.baselines import balanced_allocation, least_allocated, resource_fit, select_lowest
 from k8slab import Cluster, Simulation, Workload
 from k8slab.domain.instants import SECOND_NS
-from k8slab.simulation import Exponential, PodStream, Poisson
+from k8slab.domain.probe_times import Probes
+from k8slab.domain.probes import Probe, ProbeKind
+from k8slab.simulation import Deployment, Exponential, Load, PodStream, Poisson
 from k8slab.simulation.arriving import Arrivals
+from k8slab.simulation.autoscalers import HorizontalAutoscaler, Metric
 from k8slab.simulation.engine import new_world
+from k8slab.simulation.faults import (
+    FlappingHeartbeats,
+    LostHeartbeats,
+    NodeFailures,
+    OomKills,
+    PodCrashes,
+    PodHangs,
+    SlowNodes,
+    ZoneFailures,
+)
+from k8slab.simulation.health import DisruptionBudget, Health
 
 NODES, AT_A_TIME = 5_000, 28_000
 ASKED = 3_000  # pods of the other model: each takes it a scan
@@ -80,6 +95,47 @@ def test_pods_that_come_and_go(pods, record_property):
     came = run.metrics["pods_arrived"][0]
     assert came == pytest.approx(pods, rel=0.02)
     assert run.metrics["pods_placed"][0] == came
+
+
+def living(days: float) -> Simulation:
+    """The same with 200 deployments that have probes, budgets and autoscalers, and with every kind of fault."""
+    names = [f"web-{number:03d}" for number in range(200)]
+    web = [
+        Deployment(name, {"cpu": "500m", "memory": "512Mi"}, replicas=10, startup="20s",
+                   load=Load("3", swing=0.5, peak=f"{8 + number % 12}h"))
+        for number, name in enumerate(names)
+    ]  # fmt: skip
+    probes = Probes(liveness=Probe(ProbeKind.LIVENESS), readiness=Probe(ProbeKind.READINESS))
+    health = Health(
+        budgets=[DisruptionBudget(name=name, workload=name, max_unavailable="20%") for name in names],
+        probes=dict.fromkeys(names, probes),
+    )
+    faults = [
+        NodeFailures(mtbf="30d", repair="20m"), ZoneFailures(mtbf="60d", repair="30m"),
+        FlappingHeartbeats(mtbf="120d"), LostHeartbeats(probability=1e-4), SlowNodes(mtbf="60d", factor=(2.0, 4.0)),
+        PodCrashes(mtbf="30d"), PodHangs(mtbf="30d"), OomKills(limit_factor=2.0),
+    ]  # fmt: skip
+    bare = setup(500_000, 7)
+    scalers = [HorizontalAutoscaler(name, 2, 40, [Metric(utilization=60)]) for name in names]
+    return Simulation(bare.cluster, [*bare.parts, *web], autoscalers=scalers, faults=faults, health=health)
+
+
+@pytest.mark.parametrize("days", [0.7, 2.1, 7.0])
+def test_a_week_that_lives(days, record_property):
+    """0.1x, 0.3x and 1x of the week, all controllers on; heartbeats every 10 s, autoscalers every 15 s."""
+    simulation = living(days)
+    simulation.run("5m")  # compiles
+    began = time.process_time()
+    run = simulation.run(days * 86_400.0)
+    seconds = time.process_time() - began
+    events = run.journal_entries + sum(len(run.frames[name]) for name in ("healing", "health", "scaling", "faults"))
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    record_property("us_an_event", 1e6 * seconds / events)
+    each = 1e6 * seconds / events
+    print(f"{days:g} days: {seconds:.1f} s of CPU, {events:,} events, {each:.0f} us each; {peak_gb:.2f} GB")
+    assert run.metrics["pods_placed"][0] == run.metrics["pods_arrived"][0]
+    assert {"restart", "evict"} <= set(run.frames.healing["action"])
+    assert peak_gb < 2
 
 
 def test_fifty_times_the_loop_that_everybody_writes():

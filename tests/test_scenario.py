@@ -198,7 +198,7 @@ def test_faults_and_health_of_a_scenario(tmp_path):
         ('min_available = "50%"', 'min_available = "5o%"', "[[budget]] 'keep': budget 'keep': '5o%' is neither"),
         ('min_available = "50%"', "min_availble = 1", "unknown key 'min_availble'; did you mean 'min_available'?"),
         ('workload = "web-0"', 'workload = "web-7"', "[[budget]] 'keep', workload: unknown workload 'web-7'; did"),
-        ('node = "node-0"', 'node = "node-O"', "[[drain]] 1, node: unknown node 'node-O'; did you mean 'node-0'"),
+        ('node = "node-0"', 'node = "node-O"', "[[drain]] 1, node: unknown node 'node-O'; did you mean 'node-"),
         ('at = "10m"', 'at = "-10m"', "drain of 'node-0', at: '-10m' is negative"),
         ('pod_grace = "10s"', 'pod_grase = "10s"', "[health]: unknown key 'pod_grase'; did you mean 'pod_grace'?"),
         ('pod_grace = "10s"', 'pod_grace = "-1s"', "[health]: health, pod_grace: '-1s' is negative"),
@@ -235,7 +235,7 @@ metrics = [{ utilization = 60 }]
         ("max_replicas = 4", "max_replicas = 1", "autoscaler 'web-0': min_replicas=2 is above max_replicas=1"),
         ("min_replicas = 2", "min_replicas = -2", "autoscaler 'web-0': min_replicas=-2; wanted a whole number"),
         ("utilization = 60", "utilisation = 60", "unknown key 'utilisation'; did you mean 'utilization'?"),
-        ("utilization = 60", 'average = "-5"', "average"),
+        ("utilization = 60", 'average = "-5"', "autoscaler 'web-0': a Resource metric with target -5,000; wanted more"),
         ('"web-0"', '"web-8"', "unknown deployment 'web-8'; did you mean 'web-"),
     ],
 )

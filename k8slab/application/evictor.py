@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from k8slab.application.calendar import Rank
 from k8slab.application.disruption_budgets import DisruptionBudgets
-from k8slab.domain.columns import Ints
+from k8slab.domain.columns import LEAVING, Ints
 from k8slab.domain.disruption import Eviction
 from k8slab.domain.instants import SECOND_NS
 from k8slab.domain.models import NODE_STATES, NodeState
@@ -26,6 +26,9 @@ RETRY_NS: Final = 5 * SECOND_NS
 READY: Final = NODE_STATES.index(NodeState.READY)
 CORDONED: Final = NODE_STATES.index(NodeState.CORDONED)
 Mask = npt.NDArray[np.bool_]
+# Codes into LEAVING.
+DELETED: Final = LEAVING.index("deleted")
+PREEMPTED: Final = LEAVING.index("preempted")
 
 
 @dataclass
@@ -90,6 +93,13 @@ class Evictor:
         if len(rows):
             self._tell("evict", reason, rows, "", now_ns)
             self._begin_to_end(rows, now_ns, self._grace_ns if grace_ns is None else grace_ns)
+
+    def preempt(self, pod_rows: Ints, reason: str, now_ns: int) -> None:
+        """End these pods with their grace, so that a more important one has their room."""
+        rows = pod_rows[self._state.pod_leaving[pod_rows] == 0]
+        if len(rows):
+            self._tell("preempt", reason, rows, "", now_ns)
+            self._begin_to_end(rows, now_ns, self._grace_ns, PREEMPTED)
 
     def evict(self, pod_rows: Ints, reason: str, now_ns: int) -> Mask:
         """bool[n]: which of these the eviction API admits, one after another; those end with their grace."""
@@ -182,14 +192,14 @@ class Evictor:
 
     # -- ending pods -----------------------------------------------------------------------
 
-    def _begin_to_end(self, rows: Ints, now_ns: int, grace_ns: int) -> None:
+    def _begin_to_end(self, rows: Ints, now_ns: int, grace_ns: int, why: int = DELETED) -> None:
         state = self._state
         lost = np.isin(state.pod_node[rows], list(self._lost))
         bare = state.pod_owner[rows] < 0
         self._end(rows[lost & bare])
         rows = rows[~(lost & bare)]
         if len(rows):
-            state.set_leaving(rows, 1)
+            state.set_leaving(rows, why)
             self._numbers += 1
             heapq.heappush(self._ends, (now_ns + grace_ns, self._numbers, rows))
 

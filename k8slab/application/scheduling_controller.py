@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 import numpy as np
@@ -73,7 +73,8 @@ class SchedulingController:
     The rules are domain.queueing's for pods that only room or a node's state can keep
     away: higher priority first, then who waits longer; a refused pod waits until a pod
     frees room or a node comes or changes, or five minutes. For pods that look at other
-    pods (affinity, spread), a binding is such an event as well. It doesn't preempt.
+    pods (affinity, spread), a binding is such an event as well. `preempt`, if somebody sets it, is called
+    with the pods that found no node, in their order, and the time: see application.preemptor.
 
     A pod that waits and looks at nodes alone can only fit where something changed, so it
     counts as refused again without asking the placer if no node that changed has room.
@@ -91,6 +92,7 @@ class SchedulingController:
         backoff: Backoff | None = None,
         force: bool = False,
     ) -> None:
+        self.preempt: Callable[[Ints, int], object] | None = None
         self._state = state
         self._placer = placer
         self._sink = sink
@@ -241,6 +243,8 @@ class SchedulingController:
         if placed.any():
             self._state.bind(rows[placed], nodes[placed], force=self._force)
         self._wait(rows[~placed], refusals[~placed] + 1, now_ns)
+        if self.preempt is not None:
+            self.preempt(rows[~placed], now_ns)
 
     def _wait(self, rows: Ints, refusals: Ints, now_ns: int) -> None:
         new = rows[refusals == 1]

@@ -50,7 +50,6 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         from k8slab.analysis import run_frames, run_health
-        from k8slab.analysis.run_autoscaling import autoscaling_frame
 
         if name not in FRAME_NAMES:
             raise UnknownName("frame", name, FRAME_NAMES)
@@ -59,7 +58,7 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
                 self._made[name] = run_frames.table_frame(self._world, name)
             else:
                 make: Any = {
-                    "autoscaling": lambda world, history: autoscaling_frame(world),
+                    "autoscaling": _autoscaling_frame,
                     "pods": run_frames.pods_frame,
                     "nodes": run_frames.nodes_frame,
                     "utilization": run_frames.utilization_frame,
@@ -106,6 +105,11 @@ class Run:
         self._world = world
         self._history = History(world.state, self.until_ns, world.cluster.states)
         self.frames = RunFrames(world, self._history)
+
+    @property
+    def journal_entries(self) -> int:
+        """How many things happened to pods and nodes: rows of the state's journal."""
+        return len(self._world.state.journal)
 
     # -- numbers -----------------------------------------------------------------------
 
@@ -317,6 +321,13 @@ class Counterfactual:
 
     def _repr_html_(self) -> str:
         return str(self.frame.to_html(index=False, float_format=lambda value: f"{value:,.3f}"))
+
+
+def _autoscaling_frame(world: World, history: History) -> pd.DataFrame:
+    # Imported alone where it is asked for: beside it are plots, and loading matplotlib takes a second.
+    from k8slab.analysis.run_autoscaling import autoscaling_frame
+
+    return autoscaling_frame(world)
 
 
 def shown(value: float, unit: str) -> str:

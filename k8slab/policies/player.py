@@ -61,6 +61,7 @@ class Player:
         self._sample: list[int] = []
         self._table: _Table | None = None
         self._able = policy.checks_fit
+        self._promised = state.node_columns().nominated is not None
         self._read = state.version
         self._ahead: Ints = np.zeros(0, dtype=np.int64)
 
@@ -126,6 +127,11 @@ class Player:
         if not self._able:
             return None
         self._sync()
+        if self._promised:
+            # A pod that is promised a node keeps others from it: that is for the Placer, while there is one.
+            self._promised = self._state.node_columns().nominated is not None
+            if self._promised:
+                return None
         if not self._able:
             return None
         classes = self._known(rows)
@@ -145,7 +151,8 @@ class Player:
             self._table = None
             return
         if any(change.verb == "NOMINATED" and bool((change.node_rows >= 0).any()) for change in changes):
-            self._able = False
+            self._promised = True
+            self._table = None
             return
         described = self._nodes_of(change for change in changes if change.verb in _DESCRIBES)
         touched = np.unique(np.concatenate([self._ahead, self._nodes_of(changes)]))

@@ -9,6 +9,7 @@ import numpy as np
 
 from k8slab.application.calendar import Calendar
 from k8slab.application.event_log import EventLog
+from k8slab.application.preemptor import WORKLOAD
 from k8slab.application.scheduling_controller import PlacerPort, SchedulingController
 from k8slab.application.workload_controller import WorkloadController, WorkloadSpec
 from k8slab.datasets.cluster import Cluster
@@ -172,7 +173,7 @@ def _spec(part: Deployment | Job | DaemonSet, schema: ResourceSchema) -> Workloa
         kind="DaemonSet",
         request=schema.vector({PODS: 1, **amounts}),
         namespace=part.namespace,
-        labels=part.labels,
+        labels={**part.labels, WORKLOAD: part.name},
         tolerations=tuple(toleration_of(text) for text in part.tolerations),
         priority=part.priority,
         startup_ns=duration_ns(part.startup),

@@ -14,6 +14,7 @@ from k8slab.application.node_health import NodeHealthMonitor
 from k8slab.application.node_lifecycle import NodeLifecycleController
 from k8slab.application.pod_prober import PodProber, ready_after
 from k8slab.application.pod_restarts import PodRestarts
+from k8slab.application.preemptor import Preemptor
 from k8slab.domain.columns import NEVER, Ints
 from k8slab.domain.detectors import FailureDetector, LeaseMonitor
 from k8slab.domain.disruption import BudgetSpec, IntOrPercent
@@ -155,6 +156,7 @@ class _Loops:
 
     def __init__(self, world: World, settings: Health, drawn: FaultTimes, heartbeats: Heartbeats) -> None:
         self._world = world
+        self._daemon_sets = np.zeros(0, dtype=np.bool_)
         state, sink = world.state, world.sink
         budgets = DisruptionBudgets(state, [b.budget() for b in settings.budgets], scales=world.workloads)
         self.evictor = Evictor(
@@ -186,6 +188,10 @@ class _Loops:
             watchers=(lambda row, suspected, now_ns: lifecycle.changed(row, now_ns),),
             truth=self.node_faults.is_up,
         )
+        world.scheduler.preempt = Preemptor(
+            state, world.policy, self.evictor, budgets, sink, seed=world.streams.seed,
+            namespace_of=lambda name: world.workloads.spec(world.workloads.owner(name)).namespace,
+        ).preempt  # fmt: skip
         loops: list[Any] = [self.node_faults, self.prober, monitor, lifecycle, self.evictor]
         if settings.drains:
             loops.append(Drains(settings.drains, self.evictor, state))
@@ -240,8 +246,11 @@ class _Loops:
 
     def _daemons(self, rows: Ints) -> np.ndarray:
         workloads = self._world.workloads
-        kinds = np.array([workloads.spec(owner).kind == "DaemonSet" for owner in range(len(workloads.names))] + [False])
-        return np.asarray(kinds[self._world.state.pod_owner[rows]])
+        if len(self._daemon_sets) != len(workloads.names) + 1:
+            kinds = [workloads.spec(owner).kind == "DaemonSet" for owner in range(len(workloads.names))]
+            # The last is for the owner -1, of bare pods.
+            self._daemon_sets = np.array([*kinds, False])
+        return np.asarray(self._daemon_sets[self._world.state.pod_owner[rows]])
 
     def _policies(self, rows: Ints) -> list[str]:
         workloads, owners = self._world.workloads, self._world.state.pod_owner[rows].tolist()
@@ -287,8 +296,10 @@ class _Loops:
 
     def _started(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> None:
         """Containers that start on a slow node are ill from the start."""
-        nodes = self._world.state.pod_node[pod_rows].tolist()
-        for pod, node, start in zip(pod_rows.tolist(), nodes, start_ns.tolist(), strict=True):
+        nodes = self._world.state.pod_node[pod_rows]
+        slow = np.isin(nodes, [row for row, factor in self._slow.items() if factor > 1])
+        found = zip(pod_rows[slow].tolist(), nodes[slow].tolist(), start_ns[slow].tolist(), strict=True)
+        for pod, node, start in found:
             probes = self._probes_of(pod)
             if probes is not None and start < NEVER and probes.fail_at(self._slow.get(node, 1.0)):
                 self.prober.fall_ill(np.array([pod], dtype=np.int64), start)

@@ -206,4 +206,4 @@ class Kubelets:
             self._lifetime.extend(missing)
 
     def _pods_on(self, node_rows: Ints) -> Ints:
-        return np.flatnonzero(np.isin(self._state.pod_node, node_rows))
+        return self._state.pods_on(node_rows)

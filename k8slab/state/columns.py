@@ -20,6 +20,8 @@ from k8slab.state.tables import CodeColumn, Column, LabelTable, NameTable, Rows2
 
 READY: Final = NODE_STATES.index(NodeState.READY)
 PENDING: Final = POD_PHASES.index(PodPhase.PENDING)
+# So many pods may be bound before those that are there are looked up anew.
+_FEW: Final = 4096
 RUNNING: Final = POD_PHASES.index(PodPhase.RUNNING)
 SUCCEEDED: Final = POD_PHASES.index(PodPhase.SUCCEEDED)
 FAILED: Final = POD_PHASES.index(PodPhase.FAILED)
@@ -71,6 +73,16 @@ class StateColumns:
         self._pod_ready = Column(np.int64, fill=NEVER)
         self._pod_unready = Column(np.int64, fill=NEVER)
         self._pod_restarts = Column(np.int32)
+        self._bound_rows = np.zeros(0, dtype=np.int64)
+        self._bound_known = 0
+
+    def ever_bound(self) -> Ints:
+        """Rows among which all bound pods are, some twice: of half a million that come few are there at once."""
+        recent = self.journal.pods_of("BOUND", self._bound_known)
+        if len(recent) > max(_FEW, len(self._bound_rows)):
+            self._bound_rows, self._bound_known = np.flatnonzero(self.pod_node >= 0), len(self.journal)
+            return self._bound_rows
+        return np.concatenate([self._bound_rows, recent])
 
     @property
     def node_count(self) -> int:

@@ -30,6 +30,8 @@ def check(state: StateColumns) -> None:
                 f"{state.schema.columns[resource]} requested but the column says "
                 f"{state.requested[resource, node_row]:,}"
             )
+        missed = np.setdiff1d(np.flatnonzero(state.pod_node >= 0), state.ever_bound())
+        assert not len(missed), f"pod row {missed[:1]} is bound, and nobody remembers that it was"
         promised = (state.pod_nominated >= 0) & (~state.pod_alive | (state.pod_node >= 0))
         assert not promised.any(), f"pod row {np.argmax(promised)} doesn't wait but was promised a node"
         assert (state.allocatable >= 0).all(), "a node has a negative amount allocatable"

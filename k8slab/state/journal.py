@@ -125,6 +125,11 @@ class Journal:
             return Change(time_ns, verb, pod_rows, node_rows, int(value[0]))
         return Change(time_ns, verb, pod_rows, node_rows, 0, value if value.any() else None)
 
+    def pods_of(self, verb: str, since: int) -> Ints:
+        """int64[]: the pods of this verb's rows, but for the first `since` rows; in their order."""
+        _, verbs, pods, _, _ = self._data
+        return np.asarray(pods[since : self._length][verbs[since : self._length] == _CODE[verb]])
+
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """The record as arrays by name, see the class."""
         return {name: column[: self._length].copy() for (name, _), column in zip(_FIELDS, self._data, strict=True)}

@@ -40,11 +40,13 @@ class StateQueries(StateColumns):
         with self.lock:
             return self._node_taints.get()[node_row] or ()
 
-    def pods_on(self, node_row: int) -> Ints:
-        """int64[]: rows of the pods bound to a node, in the order they were added."""
+    def pods_on(self, node_row: int | Ints) -> Ints:
+        """int64[]: rows of the pods bound to a node, or to one of several, in the order they were added."""
         with self.lock:
             self._nodes_there(node_row)
-            return np.flatnonzero(self.pod_node == node_row)
+            rows = self.ever_bound()
+            where = self.pod_node[rows]
+            return np.unique(rows[where == node_row if isinstance(node_row, int) else np.isin(where, node_row)])
 
     def pending_rows(self) -> Ints:
         """int64[]: rows of the pods that wait for a node, in the order they were added."""
