@@ -1,4 +1,4 @@
-"""A run with everything on is a function of its seed, to the byte; whoever looks on or joins in changes nothing else."""
+"""A run with everything on is a function of its seed, to the byte; who looks on or joins in changes nothing else."""
 
 from __future__ import annotations
 

@@ -138,11 +138,12 @@ class Simulation:
         from k8slab.simulation.engine import new_world
 
         world = new_world(self.cluster, self.parts, self.policy, self.seed, until_ns)
-        # Who is preempted is ended by the same evictor as those who are drained.
-        if self.faults or self.health is not None or self.policy.post_filter is not None:
-            from k8slab.simulation.health import build_health
+        from k8slab.simulation.health import build_health, build_preemption
 
+        if self.faults or self.health is not None:
             build_health(world, self.faults, self.health)
+        else:
+            build_preemption(world)
         if self.autoscalers:
             from k8slab.simulation.autoscalers import build_autoscalers
 

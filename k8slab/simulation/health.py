@@ -143,6 +143,22 @@ def build_health(world: World, faults: Sequence[Fault] = (), health: Health | No
     )
 
 
+def build_preemption(world: World) -> None:
+    """Let a run without faults preempt, where its policy does."""
+    if world.policy.post_filter is not None:
+        budgets = DisruptionBudgets(world.state)
+        evictor = Evictor(world.state, world.sink, budgets=budgets)
+        _let_preempt(world, evictor, budgets)
+        world.calendar.add(evictor)
+
+
+def _let_preempt(world: World, evictor: Evictor, budgets: DisruptionBudgets) -> None:
+    world.scheduler.preempt = Preemptor(
+        world.state, world.policy, evictor, budgets, world.sink, seed=world.streams.seed,
+        namespace_of=lambda name: world.workloads.spec(world.workloads.owner(name)).namespace,
+    ).preempt  # fmt: skip
+
+
 def _drawn(world: World, faults: Sequence[Fault]) -> FaultTimes:
     columns = world.state.node_columns()
     targets = FaultTargets(columns.names, columns.labels)
@@ -188,10 +204,7 @@ class _Loops:
             watchers=(lambda row, suspected, now_ns: lifecycle.changed(row, now_ns),),
             truth=self.node_faults.is_up,
         )
-        world.scheduler.preempt = Preemptor(
-            state, world.policy, self.evictor, budgets, sink, seed=world.streams.seed,
-            namespace_of=lambda name: world.workloads.spec(world.workloads.owner(name)).namespace,
-        ).preempt  # fmt: skip
+        _let_preempt(world, self.evictor, budgets)
         loops: list[Any] = [self.node_faults, self.prober, monitor, lifecycle, self.evictor]
         if settings.drains:
             loops.append(Drains(settings.drains, self.evictor, state))

@@ -15,6 +15,9 @@ from k8slab.domain.models import POD_PHASES, PodPhase
 from k8slab.domain.ports import ClusterStatePort
 from k8slab.state.tables import Column
 
+# More timers than this at a time are sorted in, not pushed on the heap.
+MANY: Final = 64
+_NO_TIMERS: Final = np.zeros((2, 0), dtype=np.int64)
 _SUCCEEDED: Final = POD_PHASES.index(PodPhase.SUCCEEDED)
 
 
@@ -22,7 +25,7 @@ class Kubelets:
     """A pod runs from its binding, or its last restart, for its lifetime; then it has succeeded.
 
     On a node that is down nothing ends: its pods are lost, though nobody was told. Timers
-    are a column, ends_ns; the heap may hold old ones, which count no longer.
+    are a column, ends_ns; the heap and the sorted arrays may hold old ones, which count no longer.
     """
 
     name = "kubelets"
@@ -33,6 +36,9 @@ class Kubelets:
         self._lifetime = Column(np.int64, fill=NEVER)
         self._ends = Column(np.int64, fill=NEVER)
         self._heap: list[tuple[int, int]] = []
+        # What came in large batches, by time: [_first:] is still to come.
+        self._sorted = _NO_TIMERS
+        self._first = 0
         self._is_down = Column(np.bool_)
         self._any_down = False
         self._watchers: list[Callable[[Ints, Ints, Ints], None]] = []
@@ -105,21 +111,29 @@ class Kubelets:
     def take_before(self, before_ns: int) -> tuple[tuple[Ints, Ints], int]:
         """((when, who) of the next that end, and the instant before which that is all): no pod of a workload is among
         them, as its end concerns others. They are this loop's no longer."""
-        heap, ends, owner = self._heap, self._ends.view, self._state.pod_owner
-        found = []
+        found = self._due_before(before_ns)
+        found = found[:, self._ends.view[found[1]] == found[0]]
+        owned = self._state.pod_owner[found[1]] >= 0
+        if owned.any():
+            first = int(np.argmax(owned))
+            before_ns = int(found[0, first])
+            known = int(np.searchsorted(found[0], before_ns))
+            self.put_back(*found[:, known:])
+            found = found[:, :known]
+        self._ends.view[found[1]] = NEVER
+        return (found[0], found[1]), before_ns
+
+    def _due_before(self, before_ns: int) -> Ints:
+        """int64[2, n]: when and who, by time and then by row, of all timers before an instant; they are taken away."""
+        heap, popped = self._heap, []
         while heap and heap[0][0] < before_ns:
-            at_ns, pod = heap[0]
-            if ends[pod] == at_ns:
-                if owner[pod] >= 0:
-                    before_ns = at_ns
-                    break
-                found.append((at_ns, pod))
-                ends[pod] = NEVER
-            heapq.heappop(heap)
-        while found and found[-1][0] >= before_ns:
-            self.put_back(*(np.array([value]) for value in found.pop()))
-        table = np.array(found, dtype=np.int64).reshape(-1, 2)
-        return (table[:, 0], table[:, 1]), before_ns
+            popped.append(heapq.heappop(heap))
+        last = self._first + int(np.searchsorted(self._sorted[0, self._first :], before_ns))
+        found, self._first = self._sorted[:, self._first : last], last
+        if popped:
+            found = np.concatenate([found, np.array(popped, dtype=np.int64).T], axis=1)
+            found = found[:, np.lexsort((found[1], found[0]))]
+        return found
 
     def foreseen(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> int:
         """When something first happens to one of these pods, that start then, before it ends; NEVER if nothing does."""
@@ -138,10 +152,16 @@ class Kubelets:
     def put_back(self, at_ns: Ints, pod_rows: Ints) -> None:
         """These pods end then."""
         self._grow()
+        self._ends.view[pod_rows] = at_ns
+        if len(at_ns) > MANY:
+            # Pushed one by one, a week's half million would take longer than to place them.
+            come = np.concatenate([self._sorted[:, self._first :], np.stack([at_ns, pod_rows])], axis=1)
+            come = come[:, come[0] != NEVER]
+            self._sorted, self._first = come[:, np.lexsort((come[1], come[0]))], 0
+            return
         for end, pod in zip(at_ns.tolist(), pod_rows.tolist(), strict=True):
             if end != NEVER:
                 heapq.heappush(self._heap, (end, pod))
-        self._ends.view[pod_rows] = at_ns
 
     def passed_over(self) -> None:
         """What the state tells up to now was minded by somebody else."""
@@ -157,19 +177,19 @@ class Kubelets:
     def next_ns(self, now_ns: int) -> int | None:
         if self._state.version != self._seen:
             return now_ns
-        heap = self._heap
-        return heap[0][0] if heap else None
+        heap_ns = self._heap[0][0] if self._heap else None
+        if self._first == self._sorted.shape[1]:
+            return heap_ns
+        sorted_ns = int(self._sorted[0, self._first])
+        return sorted_ns if heap_ns is None else min(heap_ns, sorted_ns)
 
     def run_once(self, now_ns: int) -> None:
         self._catch_up()
-        heap, ends, over = self._heap, self._ends.view, []
-        while heap and heap[0][0] <= now_ns:
-            at_ns, pod = heapq.heappop(heap)
-            if ends[pod] == at_ns:
-                ends[pod] = NEVER
-                over.append(pod)
-        if over:
-            self._state.finish(np.array(sorted(over), dtype=np.int64), _SUCCEEDED)
+        at_ns, pods = self._due_before(now_ns + 1)
+        over = np.unique(pods[self._ends.view[pods] == at_ns])
+        if len(over):
+            self._ends.view[over] = NEVER
+            self._state.finish(over, _SUCCEEDED)
             self._seen = self._state.version
 
     def _catch_up(self) -> None:
