@@ -293,7 +293,7 @@ def test_a_trace_is_replayed_at_its_times():
 def test_what_waits_is_placed_when_room_is_freed_the_more_important_first():
     sizes = Workload.of(["a", "b", "low", "high"], [[4000, 1, 1]] * 4, priority=[0, 0, 0, 9])
     trace = sizes.with_times(np.array([0, 0, 1, 2]) * SECOND_NS, np.array([10, 20, 5, 5]) * SECOND_NS)
-    run = Simulation(NODES, trace).run("1h")
+    run = Simulation(NODES, trace, policy="least-allocated").run("1h")
     assert run.frames.pods.set_index("pod")["bound_s"].to_dict() == {"a": 0, "b": 0, "high": 10, "low": 15}
     assert run.frames.events["pod"].tolist() == ["low", "high"]
     assert run.metrics["pods_never_placed"] == (0, "count")

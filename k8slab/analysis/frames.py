@@ -596,7 +596,7 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
     "run_healing": (
         Column("time_ns", "int64", "ns", "when, in virtual time"),
         Column("action", "string", "", "restart, end, evict, preempt, refuse, drain, drained or uncordon"),
-        Column("reason", "string", "", "Error, OOMKilled, a probe failed, taint KEY, preempted by POD, a drain's reason"),
+        Column("reason", "string", "", "Error, OOMKilled, a failed probe, taint KEY, preempted by POD, a drain's"),
         Column("pod", "string", "", "the pod; missing where a node is meant"),
         Column("node", "string", "", "its node, or the node that is meant"),
         Column("success", "bool", "", "whether it was done; False for an eviction that was refused"),
