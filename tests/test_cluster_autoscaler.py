@@ -98,6 +98,14 @@ def test_spreading_over_hostnames_may_send_a_pod_to_an_existing_node_which_then_
     assert (found.nodes, found.pods) == (2, 2)
 
 
+def test_once_no_more_nodes_may_come_later_groups_are_tried_on_new_ones_alone():
+    spread = PodShape(20, 1, spread=(TopologySpread(HOSTNAME, 1),))
+    old = {"old": NodeShape(1000, 1000, 10)}
+    large = PodGroup(PodShape(900, 1), 2)
+    assert packed(large, PodGroup(spread, 2), existing=old, max_nodes=1).scheduled == ((0, 1), (1, 1))
+    assert packed(large, PodGroup(spread, 2), existing=old, max_nodes=3).scheduled == ((0, 2), (1, 2))
+
+
 def test_a_node_without_the_key_takes_no_pod_that_spreads():
     snapshot = Snapshot()
     snapshot.add("bare", NodeShape(1000, 1000))

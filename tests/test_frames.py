@@ -26,6 +26,7 @@ from k8slab.experiments.conformance import CaseResult, Conformance, suite
 from k8slab.experiments.reproduce import reproduce_fgd
 from k8slab.experiments.what_if import weight_flips
 from k8slab.infrastructure.clocks import VirtualClock
+from k8slab.simulation.instance_catalogue import InstanceCatalogue
 from tests.test_detection import small_run
 from tests.test_utilization import small_placement
 
@@ -161,6 +162,7 @@ def public_frames() -> Mapping[str, Any]:
         **scaling_frames(),
         **healed_frames(),
         **living_frames(),
+        "instance_types": InstanceCatalogue.example().to_frame(),
     }
 
 

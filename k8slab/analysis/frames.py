@@ -662,6 +662,14 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("found_s", "float64", "s", "when the detector suspected the node; missing where it didn't"),
         Column("delay_s", "float64", "s", "found less down"),
     ),
+    # InstanceCatalogue.to_frame(): one row a type, in the catalogue's order.
+    "instance_types": (
+        Column("instance_type", "string", "", "its name"),
+        Column("family", "string", "", "general, compute, ...; empty if nobody says"),
+        Column("price_per_hour", "float64", "money an hour", "of a node, from its launch until it is gone"),
+        Column("launch_failure", "float64", "share", "of launches that the cloud refuses"),
+        Column("<amount>", "int64", _UNITS, "what pods may use of a node"),
+    ),
     # Run.frames.scaling: one row a step of an autoscaler, and a change of why it can't do what its metrics want.
     "run_scaling": (
         Column("time_ns", "int64", "ns", "virtual time"),

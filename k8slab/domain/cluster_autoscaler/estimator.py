@@ -95,6 +95,7 @@ class _Packing:
 
     added : the new nodes, in order
     used  : the nodes that got a pod; an existing one counts too, as upstream has it
+    full  : the limiter refused a node; what comes after is tried on the added ones alone
     """
 
     template: NodeShape
@@ -103,6 +104,7 @@ class _Packing:
     now_ns: int
     added: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
+    full: bool = False
 
     def __post_init__(self) -> None:
         self.snapshot = Snapshot()
@@ -114,7 +116,7 @@ class _Packing:
         placed = 0
         while placed < group.count and self._placed_on_any(group.pod, workload, self.added):
             placed += 1
-        while placed < group.count and self._placed_on_new(group.pod, workload):
+        while placed < group.count and not self.full and self._placed_on_new(group.pod, workload):
             placed += 1
         return placed
 
@@ -131,6 +133,7 @@ class _Packing:
             if self.added[-1] not in self.used:
                 return False  # an empty node refused it: so would the next
         if not self.limiter.permits(self.now_ns):
+            self.full = True
             return False
         self._add_node()
         # Refused even there: the empty node stays, for the next group to find.
