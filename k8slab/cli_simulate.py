@@ -62,6 +62,19 @@ def simulate_command(
       name = "web"
       replicas = 20
       requests = { cpu = "500m", memory = "1Gi" }
+      \\[\\[autoscaler]]
+      kind = "horizontal"
+      deployment = "web"
+      max_replicas = 60
+      \\[\\[fault]]
+      kind = "node"
+      mtbf = "30d"
+      \\[\\[budget]]
+      name = "web"
+      workload = "web"
+      max_unavailable = "10%"
+      \\[health]
+      pod_grace = "30s"
 
     [bold]Examples[/bold]
 
