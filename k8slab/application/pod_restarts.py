@@ -11,7 +11,7 @@ from k8slab.domain.columns import NEVER, Ints
 from k8slab.domain.instants import SECOND_NS
 from k8slab.domain.models import POD_PHASES, PodPhase
 from k8slab.domain.ports import ClusterStatePort, EventSinkPort
-from k8slab.domain.restart_backoff import Backoff, BackoffEntry, restart_after_exit
+from k8slab.domain.restart_backoff import Backoff, BackoffEntry, moves_on, restart_after_exit
 
 _FAILED: Final = POD_PHASES.index(PodPhase.FAILED)
 _SUCCEEDED: Final = POD_PHASES.index(PodPhase.SUCCEEDED)
@@ -53,7 +53,8 @@ class PodRestarts:
         rows = pod_rows[state.pod_alive[pod_rows] & (state.pod_node[pod_rows] >= 0)]
         rows = rows[state.pod_runs_ns[rows] <= now_ns]
         if self._move_after is not None and self._move is not None:
-            tired = state.pod_restarts[rows] >= self._move_after
+            counts = state.pod_restarts[rows].tolist()
+            tired = np.array([moves_on(count, self._move_after) for count in counts], dtype=np.bool_)
             if tired.any():
                 self._move(rows[tired], reason, now_ns)
             rows = rows[~tired]

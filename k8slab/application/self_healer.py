@@ -14,6 +14,7 @@ from k8slab.application.ledger import Ledger, state_of, update
 from k8slab.domain.instants import UtcTime, from_ns
 from k8slab.domain.models import Node, NodeState, Pod, PodPhase, SelfHealingEvent
 from k8slab.domain.ports import NodeRepositoryPort, PodRepositoryPort, TimePort
+from k8slab.domain.restart_backoff import moves_on
 from k8slab.errors import InputError
 
 MAX_RESTARTS: Final = 3
@@ -60,7 +61,7 @@ class SelfHealer:
                 update(pod, stored)
                 return
             node_id = pod.node_id
-            if pod.restart_count < MAX_RESTARTS and self._can_restart_on(node_id):
+            if not moves_on(pod.restart_count, MAX_RESTARTS) and self._can_restart_on(node_id):
                 self._restart(pod)
                 self._record("pod_failure", pod, node_id, "failed", f"restart {pod.restart_count} of {MAX_RESTARTS}")
             else:

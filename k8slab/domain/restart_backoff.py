@@ -42,6 +42,16 @@ def restarts(restart_policy: str, state: ContainerState, exit_code: int = 0) -> 
     return restart_policy == "Always" or (restart_policy == "OnFailure" and exit_code != 0)
 
 
+def moves_on(restarts_there: int, most: int | None) -> bool:
+    """Whether a pod that was restarted so often on one node is placed anew when it fails; None is never, as the
+    kubelet has it.
+
+    >>> moves_on(2, 3), moves_on(3, 3), moves_on(99, None)
+    (False, True, False)
+    """
+    return most is not None and restarts_there >= most
+
+
 @dataclass(frozen=True)
 class BackoffEntry:
     """How long one container waits, and when that was last doubled."""
