@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +18,7 @@ from k8slab.domain.detectors import LeaseMonitor, PhiAccrual
 from k8slab.domain.instants import SECOND_NS
 from k8slab.errors import InputError
 from k8slab.experiments.scenario import load_scenario
+from k8slab.experiments.simulation import Simulation
 from k8slab.simulation import Diurnal, LogNormal, Usage
 
 SCENARIO = """
@@ -298,3 +301,21 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
     assert result.exit_code == 2
     assert "did you mean 'replicas'" in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_saves_the_frames_so_far(tmp_path, monkeypatch):
+    run = Simulation.run
+
+    def press(at_ns: int) -> None:
+        if at_ns > 300 * SECOND_NS:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Simulation, "run", lambda self, until: run(self, until, progress=press))
+    out = tmp_path / "out"
+    result = simulate(written(tmp_path, FAULTY), "--out", out)
+    assert result.exit_code == 2
+    assert "the frames up to that instant are saved in" in result.output
+    assert "interrupted at 5m" in result.output
+    assert json.loads((out / "manifest.json").read_text(encoding="utf-8"))["interrupted"]
+    assert len(pd.read_csv(out / "pods.csv")) > 3
+    assert (out / "healing.csv").is_file()
