@@ -74,7 +74,7 @@ class Evictor:
             raise InputError(f"grace_ns={grace_ns:,}, retry_ns={retry_ns:,}; wanted 0 or more, and above 0")
         self._state = state
         self._sink = sink
-        self._budgets = budgets if budgets is not None else DisruptionBudgets(state)
+        self.budgets = budgets if budgets is not None else DisruptionBudgets(state)
         self._grace_ns = grace_ns
         self._retry_ns = retry_ns
         self._daemons = daemons
@@ -105,7 +105,7 @@ class Evictor:
         """bool[n]: which of these the eviction API admits, one after another; those end with their grace."""
         admitted = np.zeros(len(pod_rows), dtype=np.bool_)
         for place, row in enumerate(np.asarray(pod_rows, dtype=np.int64).tolist()):
-            outcome, detail = self._budgets.admit(row, now_ns)
+            outcome, detail = self.budgets.admit(row, now_ns)
             admitted[place] = outcome is Eviction.ADMITTED
             one = np.array([row], dtype=np.int64)
             if admitted[place]:
@@ -142,6 +142,10 @@ class Evictor:
         if self._state.node_state[node_row] == CORDONED:
             self._state.set_node_state(node_row, READY)
         self._tell_node("uncordon", "", node_row, "", now_ns)
+
+    def forget(self, node_row: int) -> None:
+        """This node goes: there is nothing left to drain."""
+        self._drains.pop(node_row, None)
 
     def draining(self, node_row: int) -> bool:
         """Whether a drain of this node still has pods to evict, or pods that it evicted are still there."""

@@ -114,6 +114,11 @@ class SchedulingController:
         """How many pods found no node so far, and wait."""
         return len(self._waiting)
 
+    @property
+    def waiting_rows(self) -> Ints:
+        """int64[]: those pods, in the order they came back."""
+        return self._waiting.rows
+
     def passed_over(self, placed: int) -> None:
         """So many pods came and were placed by somebody else, and nobody waits."""
         self._tried += placed

@@ -10,6 +10,7 @@ from k8slab.datasets._parts import counted
 from k8slab.datasets.cluster import Cluster
 from k8slab.datasets.kubernetes_devices import check_gpu_index, gpu_labels, node_gpus
 from k8slab.datasets.kubernetes_dump import ApiObject, Dump, Source, uncollected
+from k8slab.datasets.kubernetes_moving import moving_labels
 from k8slab.datasets.kubernetes_objects import api_objects
 from k8slab.datasets.kubernetes_pods import (
     PodReader,
@@ -162,7 +163,7 @@ def _labels(objects: list[ApiObject]) -> dict[str, Codes[str]]:
     codes: dict[str, Ints] = {}
     values: dict[str, dict[str, int]] = {}
     for row, one in enumerate(objects):
-        extra = gpu_labels(one) if one.kind == "Pod" else {}
+        extra = {**gpu_labels(one), **moving_labels(one)} if one.kind == "Pod" else {}
         for key, value in {**one.labels, **extra}.items():
             if key not in codes:
                 codes[key], values[key] = np.full(len(objects), -1, dtype=np.int64), {}

@@ -37,6 +37,27 @@ TABLES: Final[Mapping[str, Mapping[str, Kind]]] = {
         "active": "text",
         "limited": "text",
     },
+    # What an autoscaler of nodes did, and what the cloud made of it: one row a step, or a node.
+    "node_scaling": {
+        "time_ns": "int",
+        "autoscaler": "text",
+        "action": "text",
+        "group": "text",
+        "nodes": "int",
+        "pods": "int",
+        "node_row": "int",
+        "reason": "text",
+    },
+    # What right-sizing did to a pod, and what it should request by then.
+    "right_sizing": {
+        "time_ns": "int",
+        "autoscaler": "text",
+        "workload": "text",
+        "action": "text",
+        "pod_row": "int",
+        "cpu_milli": "int",
+        "memory_bytes": "int",
+    },
     # What a healer did about a pod or a node: restart, eviction, drain, replacement.
     "healing": {
         "time_ns": "int",

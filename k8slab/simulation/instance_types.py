@@ -121,6 +121,8 @@ class NodeGroup:
             raise InputError(f"{self}: min_size={self.min_size} is above the limit of {self.instance_type}, {limit}")
         if self.all_or_nothing and self.initial not in (None, 0, self.max_size):
             raise InputError(f"{self}: all or nothing, but initial={self.initial}; wanted 0 or {self.max_size}")
+        if self.all_or_nothing and self.min_size not in (0, self.max_size):
+            raise InputError(f"{self}: all or nothing, but min_size={self.min_size}; wanted 0 or {self.max_size}")
         if self.utilization_threshold is not None:
             _number(self, "utilization_threshold", 0.0, 1.0)
         _parsed_taints(self)
