@@ -45,7 +45,11 @@ class EventLog:
 
     def columns(self, table: str) -> dict[str, npt.NDArray[Any]]:
         """The table as arrays by name, in the order the rows were told."""
-        rows = self._rows[table]
+        return self.since(table, 0)
+
+    def since(self, table: str, first: int) -> dict[str, npt.NDArray[Any]]:
+        """The same of all rows but the first so many."""
+        rows = self._rows[table][first:]
         width = len(TABLES[table])
         flat = list(chain.from_iterable(rows))
         return {
