@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from k8slab.application.admission import Admission
 from k8slab.application.calendar import Rank
 from k8slab.domain.columns import Codes, Codes32, Ints, Names, Tolerations
 from k8slab.domain.instants import SECOND_NS
@@ -63,6 +64,8 @@ class WorkloadController:
     restarted, the younger. They are gone at once. Implements ScalePort.
     """
 
+    # Asked before pods are made, where there is one.
+    gate: Admission | None = None
     name = "workloads"
     rank: int = Rank.WORKLOADS
 
@@ -90,6 +93,7 @@ class WorkloadController:
         self._gone: list[Ints] = []
         self._daemons: list[int] = []
         self._retry_ns: int | None = None
+        self._refused: dict[int, str] = {}
         self._seen = state.version
         for spec in specs:
             self.add(spec)
@@ -126,6 +130,14 @@ class WorkloadController:
     def spec(self, owner: int) -> WorkloadSpec:
         """What a workload is."""
         return self._specs[owner]
+
+    def request(self, owner: int) -> Ints:
+        """int64[R]: what the workload's next pods request."""
+        return self._specs[owner].request
+
+    def set_request(self, owner: int, request: Ints) -> None:
+        """Pods that the workload makes from now on request this; int64[R]."""
+        self._specs[owner] = replace(self._specs[owner], request=request)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -211,7 +223,7 @@ class WorkloadController:
             return
         wanted = self._replicas[owner] if spec.kind == "Deployment" else self._job_wants(owner)
         if len(active) < wanted:
-            self._make(owner, wanted - len(active))
+            self._make(owner, self._admitted(owner, wanted - len(active), now_ns))
         elif len(active) > wanted:
             self._remove(owner, self._least_wanted(active, now_ns)[: len(active) - wanted])
 
@@ -249,6 +261,26 @@ class WorkloadController:
         )
         return np.asarray(rows[np.lexsort(keys)])
 
+    def try_again(self) -> None:
+        """There is room in a quota again: whoever was refused pods asks anew."""
+        self._dirty.update(self._refused)
+        self._refused.clear()
+
+    def _admitted(self, owner: int, count: int, now_ns: int) -> int:
+        """How many of so many pods may be made."""
+        if self.gate is None:
+            return count
+        spec = self._specs[owner]
+        verdict = self.gate.ask(spec.namespace, spec.request, spec.priority, count)
+        if (verdict.request != spec.request).any():
+            self._specs[owner] = replace(spec, request=verdict.request)
+        if verdict.admitted == count:
+            self._refused.pop(owner, None)
+        elif self._refused.get(owner) != verdict.message:
+            self._refused[owner] = verdict.message
+            self.gate.refused(verdict.message, now_ns, who=spec.name)
+        return verdict.admitted
+
     def _make(self, owner: int, count: int) -> Ints:
         spec = self._specs[owner]
         first = self._made[owner]
@@ -264,6 +296,8 @@ class WorkloadController:
             owner=owner,
             startup_ns=spec.startup_ns,
         )
+        if self.gate is not None:
+            self.gate.entered(rows)
         self._pods[owner] += rows.tolist()
         known, owners = self.members()
         self._members = np.concatenate([known, rows]), np.append(owners, np.full(count, owner, dtype=np.int32))
@@ -289,6 +323,8 @@ class WorkloadController:
         fits = ((request[:, None] <= free) | (request[:, None] == 0)).all(axis=0)
         self._remove(owner, active[state.pod_node[active] < 0])
         if fits.any():
-            state.bind(self._make(owner, int(fits.sum())), bare[fits])
+            there = bare[fits]
+            count = self._admitted(owner, len(there), now_ns)
+            state.bind(self._make(owner, count), there[:count])
         if not fits.all():
             self._retry_ns = now_ns + RETRY_NS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from k8slab.application.admission import Admission
 from k8slab.application.calendar import Rank
 from k8slab.domain.columns import Ints
 from k8slab.domain.ports import ClusterStatePort
@@ -16,6 +17,8 @@ class Arrivals:
     pod_rows : int64[n]
     """
 
+    # Asked of each pod, where there is one: who isn't admitted never comes.
+    gate: Admission | None = None
     name = "arrivals"
     rank: int = Rank.ARRIVALS
 
@@ -46,5 +49,10 @@ class Arrivals:
 
     def run_once(self, now_ns: int) -> None:
         first, last = self._next, int(np.searchsorted(self._at, now_ns, side="right"))
-        self._state.arrive(self._rows[first:last])
+        rows = self._rows[first:last]
+        if self.gate is not None:
+            rows = rows[self.gate.screen(rows, now_ns)]
+        self._state.arrive(rows)
+        if self.gate is not None:
+            self.gate.fill(rows)
         self.advance(last - first)
