@@ -32,11 +32,14 @@ if TYPE_CHECKING:
     from k8slab.domain.models import ScalingDirection as ScalingDirection
     from k8slab.domain.models import SelfHealingEvent as SelfHealingEvent
     from k8slab.domain.resources import ResourceSchema as ResourceSchema
+    from k8slab.experiments.backtest import Backtest as Backtest
+    from k8slab.experiments.backtest import backtest as backtest
     from k8slab.experiments.compare import compare as compare
     from k8slab.experiments.compare import rerun as rerun
     from k8slab.experiments.comparison import Comparison as Comparison
     from k8slab.experiments.placement import Placement as Placement
     from k8slab.experiments.placement import schedule as schedule
+    from k8slab.experiments.removable_nodes import removable_nodes as removable_nodes
     from k8slab.experiments.simulation import Simulation as Simulation
     from k8slab.experiments.variants import WhatIf as WhatIf
     from k8slab.experiments.variants import what_if as what_if
@@ -83,6 +86,7 @@ _POLICIES = (
 _HOMES = {
     **dict.fromkeys(_MODELS, "k8slab.domain.models"),
     **dict.fromkeys(_POLICIES, "k8slab.policies"),
+    "Backtest": "k8slab.experiments.backtest",
     "Cluster": "k8slab.datasets.cluster",
     "ClusterState": "k8slab.state",
     "Comparison": "k8slab.experiments.comparison",
@@ -93,10 +97,12 @@ _HOMES = {
     "Simulation": "k8slab.experiments.simulation",
     "WhatIf": "k8slab.experiments.variants",
     "Workload": "k8slab.datasets.workload",
+    "backtest": "k8slab.experiments.backtest",
     "check_linearizable": "k8slab.simulation.linearizability",
     "compare": "k8slab.experiments.compare",
     "get_kubernetes_orchestrator": "k8slab.facade",
     "policy_from_configuration": "k8slab.policies.profile",
+    "removable_nodes": "k8slab.experiments.removable_nodes",
     "rerun": "k8slab.experiments.compare",
     "schedule": "k8slab.experiments.placement",
     "what_if": "k8slab.experiments.variants",

@@ -19,6 +19,7 @@ from k8slab.analysis import gpu
 from k8slab.analysis.frames import FRAMES, check_frame, describe
 from k8slab.analysis.utilization import stranded, utilization_over_time, utilization_quantiles
 from k8slab.application import QueuedScheduler, SchedulingQueue
+from k8slab.application.vertical_recommender import VerticalRecommender
 from k8slab.domain.columns import Codes
 from k8slab.domain.queueing import PodInfo
 from k8slab.errors import UnknownName
@@ -162,6 +163,7 @@ def public_frames() -> Mapping[str, Any]:
         **scaling_frames(),
         **healed_frames(),
         **living_frames(),
+        **elastic_frames(),
         "instance_types": InstanceCatalogue.example().to_frame(),
     }
 
@@ -185,6 +187,37 @@ def scaling_frames() -> dict[str, Any]:
         k8slab.Cluster.synthetic(nodes=3, seed=0), web, autoscalers=[HorizontalAutoscaler("web")]
     ).run(until="1h")
     return {"run_scaling": run.frames.scaling, "run_autoscaling": run.frames.autoscaling}
+
+
+def elastic_frames() -> dict[str, Any]:
+    """An hour in which a deployment asks for more nodes than there are."""
+    from k8slab.simulation import ClusterAutoscaler, Deployment, NodeGroup, VerticalAutoscaler, cluster_of
+
+    kind = InstanceCatalogue.example()["general-4"]
+    groups = [NodeGroup(name="web", instance_type=kind, initial=1, max_size=3)]
+    web = Deployment("web", {"cpu": "1", "memory": "1Gi"}, replicas=9)
+    sizes = VerticalAutoscaler("web", "in-place", max_allowed={"cpu": "500m"})
+    autoscalers = [ClusterAutoscaler(groups=groups), sizes]
+    run = k8slab.Simulation(cluster_of(groups), web, autoscalers=autoscalers).run(until="1h")
+    kinds = ("node_scaling", "node_groups", "node_intervals", "right_sizing")
+    other = ClusterAutoscaler(groups=groups, expander="random", name="random")
+    back = k8slab.backtest(run, [ClusterAutoscaler(groups=groups), other], seeds=range(2), progress=False)
+    return {
+        **{f"run_{name}": run.frames[name] for name in kinds},
+        **moving_frames(),
+        "backtest": back.frame, "backtest.summary": back.summary(), "backtest.differences": back.differences(),
+    }  # fmt: skip
+
+
+def moving_frames() -> dict[str, Any]:
+    """What a recommender says that knows nothing, and which of two half-full nodes could go."""
+    two = k8slab.Cluster.of(["a", "b"], [[2, 2], [2, 2], [2, 2]])
+    placed = k8slab.schedule(two, k8slab.Workload.of(["p", "q"], [[1, 1, 1]] * 2), "least-allocated")
+    found = k8slab.removable_nodes(placed, bare_pods_move=True, progress=False)
+    return {
+        "recommendations": VerticalRecommender(1, 1).recommend().to_frame(["web"]),
+        "removable_nodes": found.frame, "removable_nodes.moves": found.moves,
+    }  # fmt: skip
 
 
 def living_frames() -> dict[str, Any]:

@@ -276,12 +276,12 @@ def python(code: str) -> str:
 HEAVY = ("numba", "pandas", "matplotlib", "scipy", "typer", "rich", "jinja2")
 LOADED = f"import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
 PUBLIC = [
-    "AutoScalingConfig", "Cluster", "ClusterState", "Comparison", "ConsensusRole", "DefaultPreemption",
+    "AutoScalingConfig", "Backtest", "Cluster", "ClusterState", "Comparison", "ConsensusRole", "DefaultPreemption",
     "KubernetesOrchestrator", "Node", "NodeState", "Placement", "Pod", "PodPhase", "Policy", "RaftLab", "RaftState",
     "ResourceSchema", "ScalingDirection", "SelfHealingEvent", "Simulation", "WhatIf", "Workload", "__version__",
-    "array", "check_linearizable", "compare", "datasets", "errors", "filter_plugin", "get_kubernetes_orchestrator",
-    "kernel", "label", "policy", "policy_from_configuration", "policy_names", "raft", "rerun", "schedule",
-    "score_plugin", "simulation", "taint", "what_if",
+    "array", "backtest", "check_linearizable", "compare", "datasets", "errors", "filter_plugin",
+    "get_kubernetes_orchestrator", "kernel", "label", "policy", "policy_from_configuration", "policy_names", "raft",
+    "removable_nodes", "rerun", "schedule", "score_plugin", "simulation", "taint", "what_if",
 ]  # fmt: skip
 
 

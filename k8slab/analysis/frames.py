@@ -684,6 +684,118 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("active", "string", "", "reason of the condition ScalingActive; empty if it isn't known"),
         Column("limited", "string", "", "reason of the condition ScalingLimited; empty if it isn't known"),
     ),
+    # Backtest.frame: one row a run.
+    "backtest": (
+        Column("autoscaler", "string", "", "its name"),
+        Column("seed", "int64", "", "of arrivals, lifetimes, boot times, refusals"),
+        Column("cost", "float64", "money", "of the nodes of groups, from launch to end"),
+        Column("node_hours", "float64", "node h", "of those nodes"),
+        Column("pending_mean", "float64", "s", "that a pod waited for a node, over all pods"),
+        Column("pending_p50", "float64", "s", "the same, median"),
+        Column("pending_p95", "float64", "s", "the same, 95th percentile"),
+        Column("pending_p99", "float64", "s", "the same, 99th percentile"),
+        Column("slo_missed", "float64", "pods", "pods that waited longer than the slo"),
+        Column("slo_missed_percent", "float64", "percent", "the same of all pods"),
+        Column("evictions", "float64", "pods", "pods that were told to go"),
+        Column("nodes_launched", "float64", "nodes", "that were asked for"),
+        Column("nodes_removed", "float64", "nodes", "that were given back"),
+        Column("pods_never_placed", "float64", "pods", "that found no node to the end"),
+    ),
+    # Backtest.summary(): one row an autoscaler and metric.
+    "backtest.summary": (
+        Column("autoscaler", "string", "", "its name"),
+        Column("metric", "string", "", "a column of Backtest.frame"),
+        Column("mean", "float64", "unit", "over the seeds"),
+        Column("low", "float64", "unit", "lower end of its 95 % bootstrap interval"),
+        Column("high", "float64", "unit", "upper end"),
+        Column("seeds", "int64", "count", "runs"),
+        Column("unit", "string", "", "of mean, low and high"),
+    ),
+    # Backtest.differences(): one row an autoscaler that isn't the baseline, and metric.
+    "backtest.differences": (
+        Column("autoscaler", "string", "", "its name"),
+        Column("baseline", "string", "", "the autoscaler it is held against"),
+        Column("metric", "string", "", "a column of Backtest.frame"),
+        Column("difference", "float64", "the metric's", "mean over seeds of this less baseline, paired by seed"),
+        Column("low", "float64", "the metric's", "lower end of the 95 % bootstrap interval of that mean"),
+        Column("high", "float64", "the metric's", "upper end"),
+        Column("p_value", "float64", "", "two-sided sign-flip test, Holm-corrected"),
+        Column("distinguishable", "bool", "", "the interval leaves out 0, and the test agrees at 5 %"),
+        Column("verdict", "string", "", "higher, lower, equal, not distinguishable or too few seeds"),
+    ),
+    # Recommendations.to_frame(): one row a workload.
+    "recommendations": (
+        Column("workload", "string", "", "its name"),
+        Column("target_cpu_milli", "int64", "milli", "what to request of cpu"),
+        Column("lower_cpu_milli", "int64", "milli", "a request below this should grow: cpu"),
+        Column("upper_cpu_milli", "int64", "milli", "a request above this should shrink: cpu"),
+        Column("target_memory_bytes", "int64", "bytes", "what to request of memory"),
+        Column("lower_memory_bytes", "int64", "bytes", "a request below this should grow: memory"),
+        Column("upper_memory_bytes", "int64", "bytes", "a request above this should shrink: memory"),
+    ),
+    # removable_nodes(...).frame: one row a node.
+    "removable_nodes": (
+        Column("node", "string", "", "its name"),
+        Column("removable", "bool", "", "all its pods could run elsewhere, and nothing holds it"),
+        Column("pods", "int64", "count", "that would have to move; those of daemon sets wouldn't"),
+        Column("held_by", "string", "", "pod, budget, affinity, local storage or room; empty if it could go"),
+        Column("reason", "string", "", "what is the matter, in words"),
+        Column("pod", "string", "", "the pod that holds it"),
+        Column("<resource>_requested_percent", "float64", "percent", "of the node's allocatable; missing where it "
+               "has none"),
+    ),
+    # removable_nodes(...).moves: one row a pod of a node that could go.
+    "removable_nodes.moves": (
+        Column("node", "string", "", "the node that could go"),
+        Column("pod", "string", "", "a pod of it"),
+        Column("target", "string", "", "where it would go"),
+    ),
+    # Run.frames.right_sizing: one row a pod whose request was changed, or that was evicted for it.
+    "run_right_sizing": (
+        Column("time_ns", "int64", "ns", "virtual time"),
+        Column("autoscaler", "string", "", "the loop"),
+        Column("workload", "string", "", "the deployment"),
+        Column("action", "string", "", "evict or resize"),
+        Column("pod", "string", "", "the pod"),
+        Column("cpu_milli", "int64", "milli", "what it should request"),
+        Column("memory_bytes", "int64", "bytes", "what it should request"),
+    ),
+    # Run.frames.node_scaling: one row a step of an autoscaler of nodes, and a node that joined.
+    "run_node_scaling": (
+        Column("time_ns", "int64", "ns", "virtual time"),
+        Column("autoscaler", "string", "", "its name, or cloud"),
+        Column("action", "string", "", "scale-up, scale-up-failed, joined, scale-down (after its pods are evicted), "
+               "scale-down-empty, removed, scale-down-failed, halt or resume"),
+        Column("group", "string", "", "the node group; empty where all are meant"),
+        Column("nodes", "int64", "count", "that are asked for, failed, or go"),
+        Column("pods", "int64", "count", "that a scale-up is for"),
+        Column("node", "string", "", "the node, where one is meant"),
+        Column("reason", "string", "", "in words"),
+    ),
+    # Run.frames.node_intervals: one row a node of a group.
+    "run_node_intervals": (
+        Column("node", "string", "", "its name; missing where it never joined"),
+        Column("group", "string", "", "its group"),
+        Column("instance_type", "string", "", "its type"),
+        Column("launched_s", "float64", "s", "when it was asked for; 0 for those of the start"),
+        Column("joined_s", "float64", "s", "when it was ready; missing if it never was"),
+        Column("ended_s", "float64", "s", "when it was gone, the run's end at the latest"),
+        Column("hours", "float64", "h", "from launch to end"),
+        Column("price_per_hour", "float64", "money an hour", "of its type"),
+        Column("cost", "float64", "money", "hours times the price"),
+        Column("end", "string", "", "removed, still there, or why it never joined"),
+    ),
+    # Run.frames.node_groups: one row a group and bin of time.
+    "run_node_groups": (
+        Column("start_ns", "int64", "ns", "from when on, in virtual time"),
+        Column("end_ns", "int64", "ns", "until when"),
+        Column("group", "string", "", "the node group"),
+        Column("nodes", "float64", "nodes", "that had joined, the mean over the bin"),
+        Column("upcoming", "float64", "nodes", "that were asked for and hadn't"),
+        Column("min_size", "int64", "count", "no fewer nodes"),
+        Column("max_size", "int64", "count", "no more nodes"),
+        Column("cost_per_hour", "float64", "money an hour", "of both"),
+    ),
     # Run.frames.autoscaling: one row an autoscaler, metric and sampled instant.
     "run_autoscaling": (
         Column("time_ns", "int64", "ns", "virtual time"),

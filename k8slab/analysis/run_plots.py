@@ -110,8 +110,21 @@ class RunPlots:
 
         return autoscaling(self._run, autoscaler)
 
+    def node_groups(self, ax: Axes | None = None) -> Axes:
+        """Nodes of each group over time. See k8slab.analysis.run_nodes.node_groups."""
+        from k8slab.analysis import run_nodes
+
+        return run_nodes.node_groups(self._run, ax=ax)
+
+    def cost(self, ax: Axes | None = None) -> Axes:
+        """What the nodes cost over time. See k8slab.analysis.run_nodes.cost."""
+        from k8slab.analysis import run_nodes
+
+        return run_nodes.cost(self._run, ax=ax)
+
     def __repr__(self) -> str:
-        return "<plots of a run: .timeline() .utilization() .pending() .autoscaling() .failures() .detectors()>"
+        names = ".timeline() .utilization() .pending() .autoscaling() .failures() .detectors() .node_groups() .cost()"
+        return f"<plots of a run: {names}>"
 
 
 def _resources(run: Run) -> list[str]:

@@ -28,6 +28,8 @@ Table = Mapping[str, Any]
 AUTOSCALERS: Final[dict[str, str]] = {
     "horizontal": "k8slab.simulation.autoscalers:HorizontalAutoscaler",
     "threshold": "k8slab.simulation.autoscalers:ThresholdAutoscaler",
+    "vertical": "k8slab.simulation.vertical:VerticalAutoscaler",
+    "cluster": "k8slab.simulation.node_autoscalers:ClusterAutoscaler",
 }
 
 TOP: Final = ("seed", "until", "policy", "cluster", "trace", "stream", "deployment", "job", "daemonset",
@@ -106,7 +108,7 @@ class _Reader:
     # -- the parts ---------------------------------------------------------------------
 
     def cluster(self, settings: Table) -> Cluster:
-        """[cluster] nodes = 100, zones = 3, or file = "nodes.csv" (or kubectl's output)."""
+        """[cluster] nodes = 100, zones = 3, or file = "nodes.csv" (or kubectl's output), or groups = [{...}]."""
         if "cluster" not in settings:
             raise InputError(f'{self.source}: no [cluster]; wanted one with nodes = 100, or file = "nodes.csv"')
         table = self.table(settings["cluster"], "[cluster]")
@@ -114,11 +116,25 @@ class _Reader:
             self.known_keys(table, ("file",), "[cluster]")
             read: Cluster = self.loaded(Cluster, table["file"], "[cluster] file")
             return read
+        if "groups" in table:
+            self.known_keys(table, ("groups", "catalogue"), "[cluster]")
+            return self.group_cluster(table)
         self.known_keys(table, ("nodes", "zones", "seed"), "[cluster]")
         if "nodes" not in table:
             wanted = 'wanted nodes = 100 or file = "nodes.csv"'
             raise InputError(f"{self.source}, [cluster]: neither nodes nor file; {wanted}")
         made: Cluster = self.checked("[cluster]", Cluster.synthetic, **table)
+        return made
+
+    def group_cluster(self, table: Table) -> Cluster:
+        """[cluster] groups = [{name = "web", instance_type = "general-4", initial = 3}], catalogue = "types.csv"."""
+        from k8slab.simulation.instance_types import cluster_of
+        from k8slab.simulation.node_autoscalers import groups_of
+
+        catalogue = table.get("catalogue")
+        path = None if catalogue is None else str(self.folder / str(catalogue))
+        groups = self.checked("[cluster] groups", groups_of, table["groups"], path, "[cluster]")
+        made: Cluster = self.checked("[cluster] groups", cluster_of, groups)
         return made
 
     def parts(self, settings: Table, cluster: Cluster) -> list[Any]:

@@ -6,7 +6,7 @@ import gc
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from k8slab.experiments.simulation_run import Run
     from k8slab.simulation.fault_base import Fault
     from k8slab.simulation.health import Health
+    from k8slab.simulation.namespaces import Namespace
     from k8slab.simulation.workloads import Part
 
 # So many objects are made before cyclic garbage is looked for; Python's own is 700.
@@ -38,6 +39,8 @@ class Simulation:
     faults      : of k8slab.simulation.faults
     health      : who watches and heals, see k8slab.simulation.health.Health; Kubernetes' own ways by default
     policy      : a name of policy_names(), or a Policy
+    namespaces  : k8slab.simulation.namespaces.Namespace, whose quotas and limits every pod that enters must pass
+    priority_classes : name -> value, for quotas of the scope PriorityClass
     seed        : everything random is a function of it
 
     Raises InputError for what can't be simulated.
@@ -57,6 +60,8 @@ class Simulation:
         faults: Sequence[Fault] = (),
         health: Health | None = None,
         policy: str | Policy = "kube-default",
+        namespaces: Sequence[Namespace] = (),
+        priority_classes: Mapping[str, int] | None = None,
         seed: int = 0,
     ) -> None:
         from k8slab.datasets import Cluster as ClusterType
@@ -71,6 +76,8 @@ class Simulation:
         self.faults = tuple(faults)
         self.health = health
         self.policy = as_policy(policy)
+        self.namespaces = tuple(namespaces)
+        self.priority_classes = dict(priority_classes or {})
         self.seed = Streams(seed).seed
 
     def run(self, until: str | int | float = "1d", *, progress: Progress = None) -> Run:
@@ -109,7 +116,7 @@ class Simulation:
         """The same with other arguments; None leaves one as it is."""
         arguments: dict[str, Any] = {
             "autoscalers": self.autoscalers, "faults": self.faults, "health": self.health, "policy": self.policy,
-            "seed": self.seed,
+            "namespaces": self.namespaces, "priority_classes": self.priority_classes, "seed": self.seed,
         }  # fmt: skip
         given = {name: value for name, value in changes.items() if value is not None}
         cluster, workload = given.pop("cluster", self.cluster), given.pop("workload", self.parts)
@@ -135,6 +142,8 @@ class Simulation:
             "faults": [repr(one) for one in self.faults],
             "health": repr(self.health),
             "policy": self.policy.arguments(),
+            "namespaces": [repr(one) for one in self.namespaces],
+            "priority_classes": self.priority_classes,
             "seed": self.seed,
         }  # fmt: skip
 
@@ -148,6 +157,10 @@ class Simulation:
             build_health(world, self.faults, self.health)
         else:
             build_preemption(world)
+        if self.namespaces:
+            from k8slab.simulation.namespaces import build_admission
+
+            build_admission(world, self.namespaces, self.priority_classes)
         if self.autoscalers:
             from k8slab.simulation.autoscalers import build_autoscalers
 

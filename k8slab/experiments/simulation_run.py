@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from k8slab.simulation.history import History
     from k8slab.simulation.world import World
 
-DERIVED: Final = ("pods", "nodes", "utilization", "autoscaling", "availability", "detectors", "detections")
+DERIVED: Final = ("pods", "nodes", "utilization", "autoscaling", "availability", "detectors", "detections",
+                  "node_groups", "node_intervals")  # fmt: skip
 FRAME_NAMES: Final = (*DERIVED, *TABLES)
 Metrics = dict[str, tuple[float, str]]
 
@@ -37,7 +38,9 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
     pods, nodes   : one row each, over the whole run
     utilization   : the cluster over time
     autoscaling   : what each autoscaler saw over time
-    events, scaling, healing, health, faults : what the loops told
+    events, scaling, node_scaling, right_sizing, healing, health, faults : what the loops told
+    node_groups   : nodes of each group over time, and what they cost
+    node_intervals: one row a node of a group: launched, joined, ended, what it cost
     availability  : pods of each workload that were ready, and that really served, over time
     detectors     : one row a failure detector: precision, recall, delay, and what its mistakes cost
     detections    : one row an outage and detector
@@ -49,7 +52,7 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
         self._made: dict[str, pd.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        from k8slab.analysis import run_frames, run_health
+        from k8slab.analysis import run_frames, run_health, run_nodes
 
         if name not in FRAME_NAMES:
             raise UnknownName("frame", name, FRAME_NAMES)
@@ -65,6 +68,8 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
                     "availability": run_health.availability_frame,
                     "detectors": run_health.detectors_frame,
                     "detections": run_health.detections_frame,
+                    "node_groups": run_nodes.node_groups_frame,
+                    "node_intervals": run_nodes.node_intervals_frame,
                 }[name]
                 self._made[name] = make(self._world, self._history)
         return self._made[name]
@@ -161,7 +166,10 @@ class Run:
         return metrics
 
     def _told_metrics(self) -> Metrics:
-        return {f"{table}_told": (self._world.sink.count(table), "count") for table in TABLES}
+        from k8slab.analysis.run_nodes import node_metrics
+
+        told: Metrics = {f"{table}_told": (self._world.sink.count(table), "count") for table in TABLES}
+        return {**node_metrics(self._world, self.until_ns), **told}
 
     # -- another policy on the same time -------------------------------------------------
 

@@ -29,7 +29,9 @@ from k8slab.domain.resources import CPU
 from k8slab.errors import InputError, UnknownName
 from k8slab.simulation.distributions import Span
 from k8slab.simulation.metrics import Series, SimulatedMetrics, Source
+from k8slab.simulation.node_autoscalers import ClusterAutoscaler
 from k8slab.simulation.scaling_record import ScalingRecord
+from k8slab.simulation.vertical import VerticalAutoscaler, build_vertical
 from k8slab.simulation.world import World
 from k8slab.units import Quantity, amount, duration_ns, parse_quantity, round_up
 
@@ -290,7 +292,7 @@ class ThresholdAutoscaler:
         return _threshold([self], world, self.name)
 
 
-Autoscaler = HorizontalAutoscaler | ThresholdAutoscaler
+Autoscaler = HorizontalAutoscaler | ThresholdAutoscaler | ClusterAutoscaler | VerticalAutoscaler
 
 
 def build_autoscalers(autoscalers: Sequence[Autoscaler], world: World) -> None:
@@ -300,9 +302,10 @@ def build_autoscalers(autoscalers: Sequence[Autoscaler], world: World) -> None:
     of one name or what is no autoscaler, UnknownName for a deployment that isn't there.
     """
     for one in autoscalers:
-        if not isinstance(one, HorizontalAutoscaler | ThresholdAutoscaler):
+        if not isinstance(one, HorizontalAutoscaler | ThresholdAutoscaler | ClusterAutoscaler | VerticalAutoscaler):
             raise InputError(
-                f"autoscalers holds a {type(one).__name__}; wanted HorizontalAutoscaler or ThresholdAutoscaler"
+                f"autoscalers holds a {type(one).__name__}; wanted HorizontalAutoscaler or "
+                "ThresholdAutoscaler, or ClusterAutoscaler, or VerticalAutoscaler"
             )
         if sum(other.name == one.name for other in autoscalers) > 1:
             raise InputError(f"two autoscalers are named {one.name!r}; wanted a name of its own for each")
@@ -312,6 +315,14 @@ def build_autoscalers(autoscalers: Sequence[Autoscaler], world: World) -> None:
         world.calendar.add(_horizontal(group, world, _numbered("horizontal-autoscaler", number)))
     for number, slow in enumerate(threshold, start=1):
         world.calendar.add(_threshold(slow, world, _numbered("threshold-autoscaler", number)))
+    sized = [one for one in autoscalers if isinstance(one, VerticalAutoscaler)]
+    if sized:
+        world.calendar.add(build_vertical(sized, world))
+    of_nodes = [one for one in autoscalers if isinstance(one, ClusterAutoscaler)]
+    if len(of_nodes) > 1:
+        raise InputError(f"{len(of_nodes)} autoscalers of nodes; wanted one, with all the groups")
+    for each in of_nodes:
+        world.calendar.add(each.build(world))
 
 
 def _numbered(name: str, number: int) -> str:
@@ -379,7 +390,7 @@ def _metrics(world: World, sources: Mapping[str, Source]) -> SimulatedMetrics:
     )  # fmt: skip
 
 
-def _check_deployment(one: Autoscaler, world: World) -> None:
+def _check_deployment(one: HorizontalAutoscaler | ThresholdAutoscaler, world: World) -> None:
     workloads = world.workloads
     deployments = [name for n, name in enumerate(workloads.names) if workloads.spec(n).kind == "Deployment"]
     if one.deployment not in deployments:
@@ -395,7 +406,7 @@ def _named(one: object) -> Iterator[None]:
         raise InputError(f"{one}: {error}") from error
 
 
-def _whole_bounds(one: Autoscaler) -> None:
+def _whole_bounds(one: HorizontalAutoscaler | ThresholdAutoscaler) -> None:
     least, most = one.min_replicas, one.max_replicas
     for key, value, lowest in (("min_replicas", least, 0), ("max_replicas", most, 1)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < lowest:
