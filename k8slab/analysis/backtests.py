@@ -36,7 +36,9 @@ def pareto(result: Backtest, x: str = "pending_p95", y: str = "cost", ax: Axes |
     best = means.loc[result.pareto(x, y)].sort_values(x)
     ax.plot(best[x], best[y], color=style.FAINT, linewidth=1.0, linestyle=(0, (3, 2)), zorder=1)
     style.legend(ax, "autoscaler")
-    ax.set_xlim(0, max(1.0, float(np.nanmax(result.frame[x])) * 1.06))
+    right = max(1.0, float(np.nanmax(result.frame[x])) * 1.06)
+    # Those that never wait lie on the axis, and would be cut in half there.
+    ax.set_xlim(-0.02 * right, right)
     ax.margins(y=0.12)
     note = (
         f"{format_duration(result.until_ns)}, {result.frame['seed'].nunique()} seeds; small: one, large: their mean; "
