@@ -145,6 +145,8 @@ class Player:
         for change in changes:
             if change.verb == "POD_UPDATED":
                 self._class_of[change.pod_rows[change.pod_rows < len(self._class_of)]] = -1
+                if not set(self._sample).isdisjoint(change.pod_rows.tolist()):
+                    self._forget_classes()
         if self._table is None:
             return
         if any(change.verb in _NODES for change in changes):
@@ -161,6 +163,14 @@ class Player:
             self._table = None
         elif len(touched):
             self._score(touched)
+
+    def _forget_classes(self) -> None:
+        """A pod that stood for its class is another now: all are numbered anew."""
+        self._classes.clear()
+        self._sample.clear()
+        self._class_of[:] = -1
+        self._numbered = 0
+        self._table = None
 
     def _nodes_of(self, changes: Iterable[Change]) -> Ints:
         parts = [change.node_rows for change in changes]
