@@ -210,11 +210,18 @@ def elastic_frames() -> dict[str, Any]:
 
 
 def moving_frames() -> dict[str, Any]:
-    """What a recommender says that knows nothing, and which of two half-full nodes could go."""
+    """What a recommender says that knows nothing, which of two nodes could go, and pods that move and come back."""
+    from k8slab.simulation import Deployment, Descheduler
+
+    pair = k8slab.Cluster.of(["a", "b"], [[9000, 9000], [9, 9], [9, 9]])
+    web = Deployment("web", {"cpu": "1", "memory": 1}, replicas=4)
+    again = Descheduler(strategies=["RemoveDuplicates"])
+    run = k8slab.Simulation(pair, web, autoscalers=[again], policy="most-allocated").run(until="7m")
     two = k8slab.Cluster.of(["a", "b"], [[2, 2], [2, 2], [2, 2]])
     placed = k8slab.schedule(two, k8slab.Workload.of(["p", "q"], [[1, 1, 1]] * 2), "least-allocated")
     found = k8slab.removable_nodes(placed, bare_pods_move=True, progress=False)
     return {
+        **{f"run_{name}": run.frames[name] for name in ("descheduling", "descheduled")},
         "recommendations": VerticalRecommender(1, 1).recommend().to_frame(["web"]),
         "removable_nodes": found.frame, "removable_nodes.moves": found.moves,
     }  # fmt: skip

@@ -25,6 +25,7 @@ from k8slab.simulation import (
     Uniform,
     cluster_of,
 )
+from k8slab.simulation.faults import NodeFailures
 from k8slab.simulation.health import DisruptionBudget, Health
 
 FOUR = InstanceType(name="four", resources={"cpu": 4, "memory": "16Gi"}, price_per_hour=0.2, boot="90s")
@@ -306,6 +307,20 @@ def test_what_does_not_suit_the_cluster():
     two = [autoscaler, ClusterAutoscaler(groups=groups, name="other")]
     with pytest.raises(InputError, match="2 autoscalers of nodes; wanted one"):
         k8slab.Simulation(cluster_of(groups), app, autoscalers=two).run("1m")
+
+
+def test_nodes_that_fail_and_nodes_that_come_live_together():
+    groups = [NodeGroup(name="web", instance_type=FOUR, min_size=2, initial=4, max_size=12)]
+    parts = [Deployment("app", ONE_CORE, replicas=14), DaemonSet("agent", {"cpu": "100m", "memory": "1Mi"})]
+    autoscaler = ClusterAutoscaler(groups=groups)
+    faults = [NodeFailures(name="crash", mtbf="2h", repair="20m")]
+    run = k8slab.Simulation(cluster_of(groups), parts, autoscalers=[autoscaler], faults=faults, seed=2).run("8h")
+    run._world.state.check()
+    assert len(run.frames.faults)
+    assert (run.frames.node_scaling["action"] == "joined").any()
+    for name in run.frames:
+        assert run.frames[name] is not None
+    assert run.frames.node_groups["nodes"].max() <= 12
 
 
 def test_counts_over_bins():

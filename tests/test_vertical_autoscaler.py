@@ -6,9 +6,13 @@ import pytest
 
 import k8slab
 from k8slab.errors import InputError, UnknownName
+from k8slab.policies import policy
+from k8slab.policies.placer import Placer
+from k8slab.policies.player import Player
 from k8slab.simulation import Deployment, Usage, VerticalAutoscaler
 from k8slab.simulation.faults import OomKills
 from k8slab.simulation.health import DisruptionBudget, Health
+from k8slab.state import ClusterState
 
 CLUSTER = k8slab.Cluster.synthetic(nodes=6, seed=0)
 FAT = {"cpu": "4", "memory": "8Gi"}
@@ -80,6 +84,20 @@ def test_a_kill_for_memory_raises_what_is_asked():
     )
     if (killed.frames.healing["reason"] == "OOMKilled").any():
         assert by_kills > without
+
+
+def test_a_pod_that_stood_for_its_class_may_be_resized():
+    """The player's table is made anew with nodes; it must not take a resized pod for what its class requests."""
+    state = ClusterState()
+    state.add_nodes(["a"], [[2000], [10], [10]])
+    pods = state.add_pods(["p", "q", "r"], [[1000, 1, 1]] * 3)
+    player = Player(policy("most-allocated"), state)
+    state.bind(pods[:1], player.place(pods[:1]))
+    state.update_pod(0, request=[100, 1, 1])
+    state.add_nodes(["b"], [[1500], [10], [10]])
+    rows = player.place(pods[1:])
+    assert rows.tolist() == Placer(policy("most-allocated"), state).place(pods[1:]).tolist() == [1, 0]
+    state.bind(pods[1:], rows)
 
 
 @pytest.mark.parametrize(

@@ -750,6 +750,23 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("pod", "string", "", "a pod of it"),
         Column("target", "string", "", "where it would go"),
     ),
+    # Run.frames.descheduling: one row an eviction.
+    "run_descheduling": (
+        Column("time_ns", "int64", "ns", "virtual time"),
+        Column("strategy", "string", "", "which chose the pod"),
+        Column("pod", "string", "", "the pod"),
+        Column("node", "string", "", "where it was"),
+    ),
+    # Run.frames.descheduled: the same, with what came of it.
+    "run_descheduled": (
+        Column("time_s", "float64", "s", "virtual time"),
+        Column("strategy", "string", "", "which chose the pod"),
+        Column("pod", "string", "", "the pod"),
+        Column("node", "string", "", "where it was"),
+        Column("replacement", "string", "", "the pod that came instead, itself if no workload owns it; missing so far"),
+        Column("target", "string", "", "where that was bound; missing so far"),
+        Column("moved_back", "bool", "", "that is the node it was taken from"),
+    ),
     # Run.frames.right_sizing: one row a pod whose request was changed, or that was evicted for it.
     "run_right_sizing": (
         Column("time_ns", "int64", "ns", "virtual time"),

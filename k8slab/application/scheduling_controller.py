@@ -98,6 +98,7 @@ class SchedulingController:
         self._sink = sink
         self._backoff = backoff if backoff is not None else Backoff()
         self._force = force
+        self._spans = _NO_ROWS
         self._waiting = Waiting()
         self._fresh = state.pending_rows()
         self._sequence = len(self._fresh)
@@ -217,8 +218,11 @@ class SchedulingController:
     def _backs_off(self, back: Mask, now_ns: int) -> Ints:
         """int64[n]: the second in which each pod's back-off ends, -1 where it ended before this second."""
         refusals = self._waiting.refusals[back]
-        spans = np.array([self._backoff.duration_ns(n) for n in range(int(refusals.max()) + 1)], dtype=np.int64)
-        window = (self._waiting.since_ns[back] + spans[refusals]) // WINDOW_NS
+        most = int(refusals.max())
+        if most >= len(self._spans):
+            # Where a cluster is full for days a pod is refused hundreds of times.
+            self._spans = np.array([self._backoff.duration_ns(n) for n in range(2 * most + 1)], dtype=np.int64)
+        window = (self._waiting.since_ns[back] + self._spans[refusals]) // WINDOW_NS
         over = (window < now_ns // WINDOW_NS) | (self._backoff.max_ns == 0)
         return np.where(over, -1, window)
 

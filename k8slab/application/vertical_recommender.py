@@ -179,4 +179,5 @@ def _power(base: float, exponent: float) -> float:
 
 def _cut(values: npt.NDArray[np.floating]) -> Ints:
     """Floats as amounts: cut off, between 0 and 10^14."""
-    return np.clip(np.nan_to_num(values, nan=0.0, posinf=float(MAX_AMOUNT)), 0.0, float(MAX_AMOUNT)).astype(np.int64)
+    whole = np.nan_to_num(values, nan=0.0, posinf=float(MAX_AMOUNT))
+    return np.asarray(np.clip(whole, 0.0, float(MAX_AMOUNT)), dtype=np.int64)

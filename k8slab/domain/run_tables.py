@@ -58,6 +58,13 @@ TABLES: Final[Mapping[str, Mapping[str, Kind]]] = {
         "cpu_milli": "int",
         "memory_bytes": "int",
     },
+    # Pods that the descheduler had evicted, and by which strategy.
+    "descheduling": {
+        "time_ns": "int",
+        "strategy": "text",
+        "pod_row": "int",
+        "node_row": "int",
+    },
     # What a healer did about a pod or a node: restart, eviction, drain, replacement.
     "healing": {
         "time_ns": "int",

@@ -28,6 +28,7 @@ Table = Mapping[str, Any]
 AUTOSCALERS: Final[dict[str, str]] = {
     "horizontal": "k8slab.simulation.autoscalers:HorizontalAutoscaler",
     "threshold": "k8slab.simulation.autoscalers:ThresholdAutoscaler",
+    "descheduler": "k8slab.simulation.descheduling:Descheduler",
     "vertical": "k8slab.simulation.vertical:VerticalAutoscaler",
     "cluster": "k8slab.simulation.node_autoscalers:ClusterAutoscaler",
 }

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from k8slab.simulation.world import World
 
 DERIVED: Final = ("pods", "nodes", "utilization", "autoscaling", "availability", "detectors", "detections",
-                  "node_groups", "node_intervals")  # fmt: skip
+                  "node_groups", "node_intervals", "descheduled")  # fmt: skip
 FRAME_NAMES: Final = (*DERIVED, *TABLES)
 Metrics = dict[str, tuple[float, str]]
 
@@ -38,8 +38,9 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
     pods, nodes   : one row each, over the whole run
     utilization   : the cluster over time
     autoscaling   : what each autoscaler saw over time
-    events, scaling, node_scaling, right_sizing, healing, health, faults : what the loops told
+    events, scaling, node_scaling, right_sizing, descheduling, healing, health, faults : what the loops told
     node_groups   : nodes of each group over time, and what they cost
+    descheduled   : one row a pod that the descheduler had evicted, and where its replacement went
     node_intervals: one row a node of a group: launched, joined, ended, what it cost
     availability  : pods of each workload that were ready, and that really served, over time
     detectors     : one row a failure detector: precision, recall, delay, and what its mistakes cost
@@ -52,7 +53,7 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
         self._made: dict[str, pd.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        from k8slab.analysis import run_frames, run_health, run_nodes
+        from k8slab.analysis import run_descheduling, run_frames, run_health, run_nodes
 
         if name not in FRAME_NAMES:
             raise UnknownName("frame", name, FRAME_NAMES)
@@ -68,6 +69,7 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
                     "availability": run_health.availability_frame,
                     "detectors": run_health.detectors_frame,
                     "detections": run_health.detections_frame,
+                    "descheduled": run_descheduling.moves_frame,
                     "node_groups": run_nodes.node_groups_frame,
                     "node_intervals": run_nodes.node_intervals_frame,
                 }[name]
@@ -166,10 +168,11 @@ class Run:
         return metrics
 
     def _told_metrics(self) -> Metrics:
+        from k8slab.analysis.run_descheduling import descheduling_metrics
         from k8slab.analysis.run_nodes import node_metrics
 
         told: Metrics = {f"{table}_told": (self._world.sink.count(table), "count") for table in TABLES}
-        return {**node_metrics(self._world, self.until_ns), **told}
+        return {**node_metrics(self._world, self.until_ns), **descheduling_metrics(self._world), **told}
 
     # -- another policy on the same time -------------------------------------------------
 

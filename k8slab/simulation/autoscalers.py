@@ -27,6 +27,7 @@ from k8slab.domain.models import AutoScalingConfig
 from k8slab.domain.ports import ControllerPort
 from k8slab.domain.resources import CPU
 from k8slab.errors import InputError, UnknownName
+from k8slab.simulation.descheduling import Descheduler
 from k8slab.simulation.distributions import Span
 from k8slab.simulation.metrics import Series, SimulatedMetrics, Source
 from k8slab.simulation.node_autoscalers import ClusterAutoscaler
@@ -292,7 +293,7 @@ class ThresholdAutoscaler:
         return _threshold([self], world, self.name)
 
 
-Autoscaler = HorizontalAutoscaler | ThresholdAutoscaler | ClusterAutoscaler | VerticalAutoscaler
+Autoscaler = HorizontalAutoscaler | ThresholdAutoscaler | ClusterAutoscaler | VerticalAutoscaler | Descheduler
 
 
 def build_autoscalers(autoscalers: Sequence[Autoscaler], world: World) -> None:
@@ -302,10 +303,10 @@ def build_autoscalers(autoscalers: Sequence[Autoscaler], world: World) -> None:
     of one name or what is no autoscaler, UnknownName for a deployment that isn't there.
     """
     for one in autoscalers:
-        if not isinstance(one, HorizontalAutoscaler | ThresholdAutoscaler | ClusterAutoscaler | VerticalAutoscaler):
+        if not isinstance(one, Autoscaler):
             raise InputError(
-                f"autoscalers holds a {type(one).__name__}; wanted HorizontalAutoscaler or "
-                "ThresholdAutoscaler, or ClusterAutoscaler, or VerticalAutoscaler"
+                f"autoscalers holds a {type(one).__name__}; wanted HorizontalAutoscaler or ThresholdAutoscaler, "
+                "ClusterAutoscaler, VerticalAutoscaler or Descheduler"
             )
         if sum(other.name == one.name for other in autoscalers) > 1:
             raise InputError(f"two autoscalers are named {one.name!r}; wanted a name of its own for each")
@@ -323,6 +324,8 @@ def build_autoscalers(autoscalers: Sequence[Autoscaler], world: World) -> None:
         raise InputError(f"{len(of_nodes)} autoscalers of nodes; wanted one, with all the groups")
     for each in of_nodes:
         world.calendar.add(each.build(world))
+    for again in (one for one in autoscalers if isinstance(one, Descheduler)):
+        world.calendar.add(again.build(world))
 
 
 def _numbered(name: str, number: int) -> str:
