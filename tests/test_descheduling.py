@@ -130,6 +130,9 @@ def test_duplicates_are_spread_and_a_packing_scheduler_puts_them_back():
     assert fights.metrics["pods_moved_back"][0] == pytest.approx(fights.metrics["pods_descheduled"][0], abs=2)
     back = fights.frames.descheduled
     assert (back["node"] == "a").all()
+    vital = Deployment("web", {"cpu": "1", "memory": "1Gi"}, replicas=4, priority=2_000_000_000)
+    kept = simulated(vital, cluster, policy="most-allocated", strategies=["RemoveDuplicates"])
+    assert "pods_descheduled" not in kept.metrics
     agrees = simulated(web, cluster, policy="least-allocated", strategies=["RemoveDuplicates"])
     assert "pods_descheduled" not in agrees.metrics
 

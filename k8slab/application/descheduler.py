@@ -34,6 +34,10 @@ STRATEGIES: Final = (
 )  # fmt: skip
 
 
+# Of the priority classes system-cluster-critical and system-node-critical, and nothing below them.
+SYSTEM_CRITICAL: Final = 2_000_000_000
+
+
 @dataclass(frozen=True)
 class Strategy:
     """One of STRATEGIES. thresholds, targets : per cent by resource row; deviation : from the mean of the nodes"""
@@ -123,7 +127,8 @@ class Descheduler:
 
     def _movable(self) -> Ints:
         rows = self._running.rows()
-        return np.asarray(rows[self._running.kinds(rows) == MOVES])
+        critical = self._state.pod_priority[rows] >= SYSTEM_CRITICAL
+        return np.asarray(rows[(self._running.kinds(rows) == MOVES) & ~critical])
 
     def _uses(self, resources: tuple[int, ...]) -> list[NodeUse]:
         state, picked = self._state, list(resources)
@@ -166,7 +171,7 @@ class Descheduler:
             for one in columns.spec(place).spread
             if one.hard
         }
-        movable = self._running.kinds(rows) == MOVES
+        movable = np.isin(rows, self._movable())
         found: dict[int, int] = {}
         for namespace, one in sorted(wanted, key=repr):
             domains = nodes.labels.get(one.topology_key)
