@@ -11,7 +11,9 @@
     ├── StateConflict                   a verb that the state forbids: binding a pod that is bound
     │   ├── LogConflict                 a Raft log would contradict what is committed: the member must stop
     │   ├── StoreLies                   a Raft member's store holds what it can't have left there
-    │   └── MemberStopped               a Raft member that has stopped answers nothing
+    │   ├── MemberStopped               a Raft member that has stopped answers nothing
+    │   └── NotLeader                   only the leader of a cluster decides
+    │       └── NotCommitted            it led, but its majority could not be reached: perhaps decided, perhaps not
     ├── MetricUnavailable               an autoscaler's metric can't be evaluated now; `code` says why
     ├── InvariantBroken                 the Raft lab saw what must never happen; `rule` names it
     ├── PluginError                     a user's plug-in returned NaN, a wrong shape, did not compile

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from math import fsum
 from types import TracebackType
 from typing import Any, Final
 
 from k8slab.application.auto_scaler import AutoScaler
 from k8slab.application.background import BackgroundLoop
-from k8slab.application.consensus_manager import ConsensusManager
+from k8slab.application.consensus_manager import ELECTION_TICKS, ELECTION_TIMEOUT_S, ConsensusManager
 from k8slab.application.control_loop import ControlLoop
 from k8slab.application.disruption_budgets import Budget
 from k8slab.application.health_monitor import HealthMonitor
+from k8slab.application.intents import INTENT, Intents
 from k8slab.application.ledger import state_of
 from k8slab.application.live_cluster import LiveCluster
 from k8slab.application.pod_scheduler import LEAST_USED, PodScheduler
@@ -23,14 +26,26 @@ from k8slab.domain.autoscaling.values import HorizontalPodAutoscaler
 from k8slab.domain.detectors import FailureDetector, LeaseMonitor
 from k8slab.domain.disruption import BudgetSpec
 from k8slab.domain.instants import SECOND_NS, from_ns
-from k8slab.domain.models import AutoScalingConfig, Node, NodeState, Pod, PodPhase, RaftState, SelfHealingEvent
+from k8slab.domain.models import (
+    AutoScalingConfig,
+    ConsensusRole,
+    Node,
+    NodeState,
+    Pod,
+    PodPhase,
+    RaftState,
+    SelfHealingEvent,
+)
 from k8slab.domain.ports import ClockPort, ControllerPort, HealthSourcePort, NodeRepositoryPort, PodRepositoryPort
 from k8slab.domain.probe_times import Probes
+from k8slab.domain.raft import LogStorePort, NetworkPort, RaftConfig
+from k8slab.domain.raft.errors import NotLeader
 from k8slab.errors import InputError
 from k8slab.infrastructure.clocks import WallClock
 from k8slab.infrastructure.health import ReportedHealth
 from k8slab.infrastructure.in_memory_node_repository import InMemoryNodeRepository
 from k8slab.infrastructure.in_memory_pod_repository import InMemoryPodRepository
+from k8slab.infrastructure.replicated import ReplicatedNodes, ReplicatedPods, ReplicatedState
 from k8slab.infrastructure.reported_heartbeats import ReportedHeartbeats
 from k8slab.infrastructure.reported_metrics import ReportedMetrics
 from k8slab.policies import Policy
@@ -55,6 +70,16 @@ class KubernetesOrchestrator:
     policy      : how schedule_pod chooses, see PodScheduler
     background  : whether a daemon thread runs all this: every check each 5 s, other controllers when they are due
     budgets     : disruption budgets that drains honour
+    peers       : ids of the other members of a cluster of orchestrators; alone by default
+    network     : how they reach one another, `LocalNetwork()` within one process
+    store       : where this member keeps its log; in memory by default. Given the store of one that was killed,
+                  an orchestrator of the same id goes on where that was
+
+    With peers, what changes the cluster (a binding, a scaling, a restart) is an intent that the leader decides, Raft
+    commits and every member carries out, so that each holds the same pods and nodes. Who doesn't lead answers
+    questions, perhaps of a moment ago, and raises NotLeader for anything else; when the leader is gone, another goes
+    on in 5 to 10 s. `background=False` lets step() do all, of every member, and waits for nothing.
+    The log is kept whole, so a member that comes back carries all of it out again.
 
     Safe to call from several threads. close(), or leaving a with block, ends its
     threads; it still answers after that.
@@ -76,24 +101,29 @@ class KubernetesOrchestrator:
         policy: str | Policy = LEAST_USED,
         background: bool | None = None,
         budgets: Iterable[Budget] = (),
+        peers: Iterable[str] = (),
+        network: NetworkPort | None = None,
+        store: LogStorePort | None = None,
     ) -> None:
         self.clock: ClockPort = clock if clock is not None else WallClock()
-        state = ClusterState(clock=self.clock)
-        self.pods: PodRepositoryPort = pods if pods is not None else InMemoryPodRepository(state)
-        self.nodes: NodeRepositoryPort = nodes if nodes is not None else InMemoryNodeRepository(state)
+        in_background = background if background is not None else clock is None
+        peers = sorted({*peers} - {node_id})
+        self._intents = Intents(self.clock) if peers else None
+        self.pods, self.nodes = _repositories(pods, nodes, self.clock, self._intents)
         self.health: HealthSourcePort = health if health is not None else ReportedHealth(beating=OWN_NODES)
         self.scheduler = PodScheduler(self.pods, self.nodes, policy=policy)
-        self.autoscaler = AutoScaler(self.pods, self.nodes, clock=self.clock)
-        self.healer = SelfHealer(self.pods, self.nodes, clock=self.clock, budgets=budgets)
+        stamps = self.clock if self._intents is None else self._intents
+        self.autoscaler = AutoScaler(self.pods, self.nodes, clock=stamps)
+        self.healer = SelfHealer(self.pods, self.nodes, clock=stamps, budgets=budgets)
         self.monitor = HealthMonitor(
             self.pods,
             self.nodes,
-            on_pod_failure=self.healer.heal_failed_pod,
-            on_node_failure=self.healer.evacuate_node,
+            on_pod_failure=self._decided("heal_failed_pod", self.healer.heal_failed_pod),
+            on_node_failure=self._decided("evacuate_node", self.healer.evacuate_node),
             health=self.health,
             clock=self.clock,
         )
-        self.consensus = ConsensusManager(node_id, clock=self.clock)
+        self.consensus = _member(node_id, peers, network, store, self.clock, self._intents)
         shared = state_of(self.nodes)
         self._state = shared if shared is not None and shared is state_of(self.pods) else None
         self._control = ControlLoop(
@@ -103,10 +133,14 @@ class KubernetesOrchestrator:
         self._live: LiveCluster | None = None
         self._making = threading.Lock()
         self.metrics = ReportedMetrics(self._state, self.clock) if self._state is not None else None
-        self._loop = BackgroundLoop(self._control.run_due, INTERVAL_S, "k8slab-control")
-        self._add_own_nodes()
-        self.consensus.start_consensus_protocol()
-        if background if background is not None else clock is None:
+        self._loop = BackgroundLoop(self._run_due, INTERVAL_S, "k8slab-control")
+        self._network = network
+        if self._intents is None:
+            self._add_own_nodes()
+            self.consensus.start_consensus_protocol()
+        else:
+            self._join(self._intents, in_background)
+        if in_background:
             self._loop.start()
 
     def __repr__(self) -> str:
@@ -121,37 +155,42 @@ class KubernetesOrchestrator:
 
     def schedule_pod(self, pod: Pod) -> bool:
         """Put the pod on its best node and say so in `pod`; False, and nothing changed, if none fits."""
-        return self.scheduler.schedule_pod(pod)
+        with self._acting():
+            return self.scheduler.schedule_pod(pod)
 
     def get_pod_status(self, pod_id: str) -> Pod | None:
         """A snapshot of the pod, None if there is none."""
+        self._catch_up()
         return self.pods.get_pod(pod_id)
 
     def get_node_status(self, node_id: str) -> Node | None:
         """A snapshot of the node, None if there is none."""
+        self._catch_up()
         return self.nodes.get_node(node_id)
 
     # -- scaling, healing --------------------------------------------------------
 
     def configure_autoscaling(self, config: AutoScalingConfig) -> None:
         """Scale this deployment from now on, by the threshold rule."""
-        self.autoscaler.configure_autoscaling(config)
+        self._decided("configure_autoscaling", self.autoscaler.configure_autoscaling)(config)
 
     def check_autoscaling(self) -> None:
         """Take each deployment one step where its rule says so, and place what waits."""
-        self.autoscaler.check_autoscaling()
-        self.scheduler.schedule_pending()
+        with self._acting():
+            self.autoscaler.check_autoscaling()
+            self.scheduler.schedule_pending()
 
     def drain_node(self, node_id: str) -> bool:
         """Cordon a node and evict its pods as the disruption budgets allow; each step() goes on with it.
 
         False if there is no such node. Raises InputError where the repositories share no state.
         """
-        node = self.nodes.get_node(node_id)
-        if node is None:
-            return False
-        self.healer.drain_node(node)
-        return True
+        with self._acting():
+            node = self.nodes.get_node(node_id)
+            if node is None:
+                return False
+            self.healer.drain_node(node)
+            return True
 
     def get_healing_events(self, limit: int = 100) -> list[SelfHealingEvent]:
         """The last events, at most `limit`, oldest first."""
@@ -165,17 +204,19 @@ class KubernetesOrchestrator:
         Raises InputError for a name that is taken, and where pods and nodes are not kept in one state: controllers
         read its columns.
         """
-        self._controllers.deploy(name, template, replicas)
+        with self._acting():
+            self._controllers.deploy(name, template, replicas)
         self._loop.wake()
 
     def scale(self, name: str, replicas: int) -> None:
         """Give a deployment another number of pods. Raises UnknownName, which says the nearest."""
-        self._controllers.scale(name, replicas)
+        with self._acting():
+            self._controllers.scale(name, replicas)
         self._loop.wake()
 
     def autoscale(self, name: str, hpa: HorizontalPodAutoscaler) -> None:
         """Scale a deployment every 15 s by a HorizontalPodAutoscaler, on what `metrics` is told by reports."""
-        self._controllers.autoscale(name, hpa)
+        self._decided("autoscale", self._controllers.autoscale)(name, hpa)
         self._loop.wake()
 
     def autoscaler_conditions(self, name: str) -> dict[str, Condition]:
@@ -193,7 +234,8 @@ class KubernetesOrchestrator:
         """A disruption budget for a deployment: evictions and drains are held to it. One of the two, as "80%" or 3."""
         if (min_available is None) == (max_unavailable is None):
             raise InputError(f"budget {name!r}: wanted one of min_available and max_unavailable")
-        self._controllers.protect(Budget(name, BudgetSpec(min_available, max_unavailable), workload=deployment))
+        budget = Budget(name, BudgetSpec(min_available, max_unavailable), workload=deployment)
+        self._decided("protect", self._controllers.protect)(budget)
 
     def heal_as_kubernetes(
         self,
@@ -212,8 +254,11 @@ class KubernetesOrchestrator:
         probes     : deployment -> its containers' probes; `report_ill` says that a pod doesn't answer them
         move_after : so many restarts on one node, and a pod is placed anew; None for never
 
-        Raises UnknownName for a deployment that isn't there, StateConflict if this was asked for before.
+        Raises UnknownName for a deployment that isn't there, StateConflict if this was asked for before, InputError in
+        a cluster of several: what these controllers hold of nodes is one member's, and would be gone with it.
         """
+        if self._intents is not None:
+            raise InputError("a cluster of several orchestrators heals by the rules of the original service alone")
         chosen = detector if detector is not None else LeaseMonitor()
         live, state = self._controllers, self._state
         assert state is not None, "controllers without a state"
@@ -244,18 +289,21 @@ class KubernetesOrchestrator:
 
         A deployment's pod is made anew at once, any other waits for a node again.
         """
-        admitted = self._controllers.evict(pod_id, reason)
+        with self._acting():
+            admitted = self._controllers.evict(pod_id, reason)
         self._loop.wake()
         return admitted
 
     def drain(self, node_id: str, reason: str = "maintenance") -> None:
         """Cordon a node and evict its pods, again every 5 s until the budgets have admitted all."""
-        self._controllers.drain(node_id, reason)
+        with self._acting():
+            self._controllers.drain(node_id, reason)
         self._loop.wake()
 
     def uncordon(self, node_id: str) -> None:
         """Let pods come to a node again, and stop draining it."""
-        self._controllers.uncordon(node_id)
+        with self._acting():
+            self._controllers.uncordon(node_id)
 
     def add_controller(self, controller: ControllerPort) -> None:
         """Run a controller of your own on the same calendar, in the same thread. StateConflict if its name is taken."""
@@ -272,24 +320,87 @@ class KubernetesOrchestrator:
                         "wanted InMemoryPodRepository(state) and InMemoryNodeRepository(state), or neither"
                     )
                 record = self.healer.record_healing_event
-                self._live = LiveCluster(self._state, self.metrics, self._control, self.clock, record)
+                self._live = LiveCluster(self._state, self.metrics, self._control, self.clock, record, self._intents)
             return self._live
 
     # -- consensus ---------------------------------------------------------------
 
     def get_raft_state(self) -> RaftState:
-        """A snapshot of this member of the Raft cluster, which is the only one: it leads."""
+        """A snapshot of this member of the Raft cluster; one alone leads."""
         return self.consensus.get_raft_state()
 
     def append_log_entry(self, entry: dict[str, Any]) -> bool:
-        """Append to the log; False unless this member leads."""
+        """Append to the log; False unless this member leads.
+
+        Raises InputError for the key "intent" in a cluster of several: that is how decisions are told.
+        """
+        if self._intents is not None and INTENT in entry:
+            raise InputError(f"an entry with the key {INTENT!r} would be carried out as a decision; use another key")
         return self.consensus.append_log_entry(entry)
+
+    # -- a cluster of several ----------------------------------------------------
+
+    @property
+    def leads(self) -> bool:
+        """Whether this member decides now."""
+        return self.consensus.standing[0] is ConsensusRole.LEADER
+
+    def _join(self, intents: Intents, in_background: bool) -> None:
+        """Become a member of a cluster: what there is to be, the log will say."""
+        controllers = self._controllers
+        for verb, act in (
+            ("configure_autoscaling", self.autoscaler.configure_autoscaling),
+            ("autoscale", controllers.autoscale),
+            ("protect", controllers.protect),
+            ("heal_failed_pod", self.healer.heal_failed_pod),
+            ("evacuate_node", self.healer.evacuate_node),
+        ):
+            intents.register(verb, act)
+        assert self._state is not None
+        assert self._network is not None
+        # Without threads whoever sends also delivers, so an answer that isn't there yet won't come by waiting.
+        intents.connect(self.consensus, self._state.lock, self._take_over, INTERVAL_S if in_background else 0.0)
+        self._network.join(self.consensus.member_id, self.consensus.receive)
+        if in_background:
+            self.consensus.start_consensus_protocol()
+
+    def _take_over(self) -> None:
+        """Go on where the leader before stopped: all that it decided is known here, not what it had in mind."""
+        self._add_own_nodes()
+        self._controllers.take_over()
+        self.autoscaler.hold()
+        for node in self.nodes.list_nodes():
+            if node.state is NodeState.NOT_READY:
+                # Noticed by the one before, and perhaps no more than that.
+                self._decided("evacuate_node", self.healer.evacuate_node)(node)
+
+    def _decided(self, verb: str, act: Callable[..., None]) -> Callable[..., None]:
+        """Do this, or where several members decide, have it done by all of them."""
+        return act if self._intents is None else partial(self._intents.decide, verb)
+
+    def _acting(self) -> AbstractContextManager[None]:
+        return self._intents.acting() if self._intents is not None else nullcontext()
+
+    def _catch_up(self) -> None:
+        if self._intents is not None:
+            self._intents.catch_up()
+
+    def _run_due(self) -> float | None:
+        """One turn of the background thread, if this member leads."""
+        if self._intents is None:
+            return self._control.run_due()
+        try:
+            with self._intents.acting():
+                return self._control.run_due()
+        except NotLeader:
+            return ELECTION_TIMEOUT_S / ELECTION_TICKS
 
     # -- the whole -----------------------------------------------------------------
 
     def get_cluster_stats(self) -> dict[str, Any]:
         """Counts of nodes, pods and kept healing events; utilization in percent of capacity; Raft's role and term."""
-        nodes, pods, raft = self.nodes.list_nodes(), self.pods.list_pods(), self.get_raft_state()
+        self._catch_up()
+        nodes, pods, (role, term) = self.nodes.list_nodes(), self.pods.list_pods(), self.consensus.standing
         return {
             "total_nodes": len(nodes),
             "ready_nodes": sum(node.state is NodeState.READY for node in nodes),
@@ -298,20 +409,32 @@ class KubernetesOrchestrator:
             "failed_pods": sum(pod.phase is PodPhase.FAILED for pod in pods),
             "cpu_utilization": _percent([n.cpu_used for n in nodes], [n.cpu_capacity for n in nodes]),
             "memory_utilization": _percent([n.memory_used for n in nodes], [n.memory_capacity for n in nodes]),
-            "raft_role": raft.role.value,
-            "raft_term": raft.term,
+            "raft_role": role.value,
+            "raft_term": term,
             "healing_events": len(self.get_healing_events(EVENTS_KEPT)),
         }
 
     def step(self) -> None:
-        """One control step now: check health, heal, scale, place what waits; other controllers if they are due."""
-        self._control.step()
+        """One control step now: check health, heal, scale, place what waits; other controllers if they are due.
+
+        In a cluster of several, time passes for Raft too, and who doesn't lead only listens.
+        """
+        if self._intents is None:
+            self._control.step()
+            return
+        if not self._loop.running:
+            self.consensus.pass_time()
+        # Whoever could not decide now, or lost the lead over it, leaves it to whoever leads next.
+        with suppress(NotLeader), self._intents.acting():
+            self._control.step()
 
     def close(self) -> None:
         """End the background threads; returns when they have ended."""
         self._loop.stop()
         self.monitor.stop_monitoring()
         self.consensus.stop()
+        if self._network is not None:
+            self._network.leave(self.consensus.member_id)
 
     def __enter__(self) -> KubernetesOrchestrator:
         return self
@@ -328,6 +451,39 @@ class KubernetesOrchestrator:
         for node_id, zone in OWN_NODES.items():
             labels = {"zone": zone, "node-type": "worker"}
             self.nodes.save_node(Node(node_id, f"k8s-{node_id}", NodeState.READY, labels=labels, last_heartbeat=now))
+
+
+def _repositories(
+    pods: PodRepositoryPort | None, nodes: NodeRepositoryPort | None, clock: ClockPort, intents: Intents | None
+) -> tuple[PodRepositoryPort, NodeRepositoryPort]:
+    """The given ones, or two on one state; replicated ones where several members decide."""
+    if intents is None:
+        state = ClusterState(clock=clock)
+        return pods if pods is not None else InMemoryPodRepository(state), (
+            nodes if nodes is not None else InMemoryNodeRepository(state)
+        )
+    if pods is not None or nodes is not None:
+        raise InputError("a cluster of several orchestrators keeps its own pods and nodes: give peers, or repositories")
+    replicated = ReplicatedState(intents)
+    return ReplicatedPods(replicated, intents), ReplicatedNodes(replicated, intents)
+
+
+def _member(
+    node_id: str,
+    peers: Sequence[str],
+    network: NetworkPort | None,
+    store: LogStorePort | None,
+    clock: ClockPort,
+    intents: Intents | None,
+) -> ConsensusManager:
+    if intents is None:
+        return ConsensusManager(node_id, clock=clock, store=store)
+    if network is None:
+        raise InputError(f"member {node_id!r} has peers ({', '.join(peers)}) and no network: give LocalNetwork()")
+    config = RaftConfig(election_ticks=ELECTION_TICKS, pre_vote=True, check_quorum=True, forward_proposals=False)
+    return ConsensusManager(
+        node_id, peers=peers, transport=network, store=store, apply=intents.committed, clock=clock, config=config
+    )
 
 
 _INSTANCE_LOCK: Final = threading.Lock()

@@ -32,6 +32,12 @@ class AutoScaler:
         with self._ledger.lock:
             self._configs[config.config_id] = config
 
+    def hold(self) -> None:
+        """Begin every cooldown anew: another scaler may have taken a step just now."""
+        with self._ledger.lock:
+            for config in self._configs.values():
+                config.last_scale_time = from_ns(self._clock.now())
+
     def check_autoscaling(self) -> None:
         """Take each deployment one step, where the threshold rule says so."""
         with self._ledger.lock:

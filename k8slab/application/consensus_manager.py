@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any, Final, TypeVar
 
 from k8slab.application.background import BackgroundLoop
-from k8slab.domain.instants import UtcTime, from_ns
+from k8slab.domain.instants import SECOND_NS, UtcTime, from_ns
 from k8slab.domain.models import ConsensusRole, RaftState
 from k8slab.domain.ports import TimePort
 from k8slab.domain.raft import (
@@ -28,7 +28,7 @@ from k8slab.errors import InputError
 Result = TypeVar("Result")
 
 ELECTION_TIMEOUT_S: Final = 5.0
-_ELECTION_TICKS: Final = 10
+ELECTION_TICKS: Final = 10
 # To the outside, a member that only asks whether it would be elected is a candidate as well.
 _ROLES: Final = {
     "leader": ConsensusRole.LEADER,
@@ -89,6 +89,7 @@ class ConsensusManager:
     apply     : called with a copy of each entry as it is committed, in order, each once
     cluster   : messages of a cluster of another name are refused
     seed      : for the election timeout, 5 to 10 s
+    config    : the member's switches, in place of plain Raft's with that seed
     """
 
     def __init__(
@@ -103,11 +104,12 @@ class ConsensusManager:
         cluster: str = "k8slab",
         clock: TimePort | None = None,
         seed: int = 0,
+        config: RaftConfig | None = None,
     ) -> None:
         if send is not None and transport is not None:
             raise InputError("messages can go to one place: give send or transport, not both")
         # The log holds the caller's entries alone, hence no entry at an election.
-        config = RaftConfig(election_ticks=_ELECTION_TICKS, election_entry=False, forward_proposals=False, seed=seed)
+        plain = RaftConfig(election_ticks=ELECTION_TICKS, election_entry=False, forward_proposals=False, seed=seed)
         self._outbox = _Outbox(transport, send)
         self._node = RaftNode(
             node_id,
@@ -116,13 +118,14 @@ class ConsensusManager:
             store=store if store is not None else MemoryLogStore(),
             transport=self._outbox,
             machine=_Machine(apply),
-            config=config,
+            config=config if config is not None else plain,
         )
         self._raft = self._node.raft
         self._clock = clock if clock is not None else UtcTime()
         self._lock = threading.RLock()
-        self._heartbeat_ns = self._clock.now()
-        self._loop = BackgroundLoop(self.tick, ELECTION_TIMEOUT_S / _ELECTION_TICKS, "k8slab-raft")
+        self._changed = threading.Condition(self._lock)
+        self._heartbeat_ns = self._ticked_ns = self._clock.now()
+        self._loop = BackgroundLoop(self.tick, ELECTION_TIMEOUT_S / ELECTION_TICKS, "k8slab-raft")
 
     def get_raft_state(self) -> RaftState:
         """A snapshot; the log's dicts are copies, in order, with `term` and `index` added."""
@@ -135,11 +138,64 @@ class ConsensusManager:
                 voted_for=raft.vote or None,
                 commit_index=raft.log.committed,
                 last_applied=raft.log.applied,
-                log=[{"term": entry.term, "index": entry.index, **deepcopy(entry.data)} for entry in raft.log.entries],
+                log=[
+                    {"term": entry.term, "index": entry.index, **deepcopy(entry.data or {})}
+                    for entry in raft.log.entries
+                ],
                 votes_received={member for member, granted in raft.tracker.votes.items() if granted},
                 election_timeout=ELECTION_TIMEOUT_S,
                 last_heartbeat_time=from_ns(self._heartbeat_ns),
             )
+
+    @property
+    def member_id(self) -> str:
+        """This member's name."""
+        return self._raft.member_id
+
+    @property
+    def leader(self) -> str:
+        """Who leads as far as this member knows, "" if it knows of nobody."""
+        return self._raft.leader
+
+    @property
+    def standing(self) -> tuple[ConsensusRole, int]:
+        """This member's role and term."""
+        with self._lock:
+            return _ROLES[self._raft.role], self._raft.term
+
+    def settled_term(self, wait_s: float) -> int:
+        """The term in which this member leads and has applied all of its log, an entry of that term with it.
+
+        0 if it doesn't lead, or that isn't so within `wait_s`. Whoever decides then knows all that was decided
+        (Raft §8: what is committed is known once an entry of the own term is).
+        """
+        raft = self._raft
+
+        def settled() -> bool:
+            log = raft.log
+            return log.applied == log.last_index and log.last_term == raft.term
+
+        with self._changed:
+            self._changed.wait_for(lambda: raft.role != "leader" or settled(), wait_s)
+            return raft.term if raft.role == "leader" and settled() else 0
+
+    def propose_and_wait(self, entry: dict[str, Any], term: int, wait_s: float) -> bool:
+        """Append a copy of the entry if this member leads in this term; whether its place is applied in time.
+
+        What is applied there is this entry, unless the lead was lost meanwhile.
+        """
+        raft = self._raft
+
+        def propose() -> int:
+            leads = raft.role == "leader" and raft.term == term
+            return raft.log.last_index if leads and self._node.propose(deepcopy(entry)) else 0
+
+        index = self._do(propose)
+        if not index:
+            return False
+        with self._changed:
+            self._changed.wait_for(lambda: raft.log.applied >= index or raft.term != term, wait_s)
+            return raft.log.applied >= index
 
     def append_log_entry(self, entry: dict[str, Any]) -> bool:
         """Append a copy of the entry; False unless this member leads.
@@ -160,6 +216,13 @@ class ConsensusManager:
     def tick(self) -> None:
         """Let half a second of the protocol's time pass."""
         self._do(self._node.tick)
+
+    def pass_time(self) -> None:
+        """tick() if half a second has passed by the clock since the last one; a longer sleep isn't made up for."""
+        now_ns = self._clock.now()
+        if now_ns - self._ticked_ns >= ELECTION_TIMEOUT_S / ELECTION_TICKS * SECOND_NS:
+            self._ticked_ns = now_ns
+            self.tick()
 
     def receive(self, message: Message | Envelope) -> None:
         """Take a message from another member; ForeignMessage for one of another cluster, or of no member."""
@@ -194,5 +257,6 @@ class ConsensusManager:
             if self._raft.role == "leader":
                 self._heartbeat_ns = self._clock.now()
             envelopes = self._outbox.take()
+            self._changed.notify_all()
         self._outbox.post(envelopes)
         return result

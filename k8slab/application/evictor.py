@@ -164,6 +164,15 @@ class Evictor:
         rows = self._state.pods_on(node_row)
         self._end(rows[self._state.pod_leaving[rows] != 0])
 
+    def adopt(self, now_ns: int) -> None:
+        """Go on for another evictor: pods that it told to go have their grace from now. Drains are asked for again."""
+        state = self._state
+        self._ends.clear()
+        rows = np.flatnonzero(state.pod_alive & (state.pod_leaving != 0) & (state.pod_node >= 0))
+        if len(rows):
+            self._numbers += 1
+            heapq.heappush(self._ends, (now_ns + self._grace_ns, self._numbers, rows))
+
     # -- the loop --------------------------------------------------------------------------
 
     def next_ns(self, now_ns: int) -> int | None:

@@ -15,6 +15,7 @@ from k8slab.application.healing_events import healing_event
 from k8slab.application.horizontal_scaler import HorizontalScaler, ScaledWorkload
 from k8slab.application.live_health import LiveHealth, PodNews
 from k8slab.application.pod_prober import PodProber
+from k8slab.application.replicated_workloads import ReplicatedWorkloads
 from k8slab.application.workload_controller import WorkloadController, WorkloadSpec
 from k8slab.domain.autoscaling.horizontal import Condition
 from k8slab.domain.autoscaling.values import HorizontalPodAutoscaler
@@ -26,6 +27,7 @@ from k8slab.domain.ports import (
     ClusterStatePort,
     HealthSourcePort,
     HeartbeatPort,
+    IntentPort,
     MetricsPort,
     PodRepositoryPort,
 )
@@ -40,7 +42,8 @@ ROWS_KEPT: Final = 1000
 class LiveCluster:
     """Adds the controllers to a control loop when they are first needed.
 
-    record : takes what was done about pods and nodes, as an event each
+    record  : takes what was done about pods and nodes, as an event each
+    intents : where several facades decide on workloads and their scale; None where one decides alone
 
     Every verb takes the state's lock. See KubernetesOrchestrator for what each does.
     """
@@ -52,6 +55,7 @@ class LiveCluster:
         control: ControlLoop,
         clock: ClockPort,
         record: Callable[[SelfHealingEvent], None],
+        intents: IntentPort | None = None,
     ) -> None:
         self._state = state
         self._metrics = metrics
@@ -61,7 +65,9 @@ class LiveCluster:
         self._recorded = 0
         self._rows: dict[str, deque[dict[str, Any]]] = {name: deque(maxlen=ROWS_KEPT) for name in TABLES}
         self._health: LiveHealth | None = None
-        self.workloads = WorkloadController(state, self)
+        self.workloads = (
+            WorkloadController(state, self) if intents is None else ReplicatedWorkloads(state, self, intents)
+        )
         self.budgets = DisruptionBudgets(state, scales=self.workloads)
         self.evictor = Evictor(state, self, budgets=self.budgets, grace_ns=GRACE_NS)
         self._scalers: dict[str, HorizontalScaler] = {}
@@ -108,6 +114,12 @@ class LiveCluster:
             if name not in self._scalers:
                 raise UnknownName("autoscaled deployment", name, self._scalers)
             return dict(self._scalers[name].conditions(name))
+
+    def take_over(self) -> None:
+        """Go on for another live cluster, whose state this one shares by replication."""
+        with self._state.lock:
+            self.workloads.adopt()
+            self.evictor.adopt(self._clock.now())
 
     # -- health -----------------------------------------------------------------------------
 

@@ -175,6 +175,21 @@ class WorkloadController:
         """What the state tells up to now concerns no workload."""
         self._seen = self._state.version
 
+    def adopt(self) -> None:
+        """Go on for another controller: which pods there are and were is read off the state."""
+        state = self._state
+        owner_of = state.pod_owner
+        rows = np.flatnonzero(state.pod_alive & (owner_of >= 0))
+        count = len(self._specs)
+        self._pods = [rows[owner_of[rows] == owner].tolist() for owner in range(count)]
+        self._made = np.bincount(owner_of[owner_of >= 0], minlength=count).tolist()
+        self._members, self._gone = (rows, owner_of[rows].copy()), []
+        self._succeeded, self._failed = [0] * count, [0] * count
+        self._seen = 0
+        self._read()
+        self._seen = state.version
+        self._dirty.update(range(count))
+
     # -- the loop ------------------------------------------------------------------------
 
     def next_ns(self, now_ns: int) -> int | None:

@@ -5,7 +5,7 @@ The contract of a repository is also code: `k8slab.infrastructure.contract` runs
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -370,6 +370,23 @@ class ClusterStatePort(Protocol):
     def restart(self, pod_rows: int | Ints, at_ns: int) -> None: ...
     def finish(self, pod_rows: int | Ints, code: int = ...) -> None: ...
     def remove_pods(self, pod_rows: int | Ints) -> None: ...
+
+
+class IntentPort(TimePort, Protocol):
+    """Where what changes the cluster is decided: by one member, for all of them.
+
+    `now()` is the time of the decision while one is carried out, so that all members stamp the same.
+    """
+
+    def register(self, verb: str, act: Callable[..., Any]) -> None:
+        """How this member carries out decisions of this name: the same way as every other."""
+
+    def decide(self, verb: str, *arguments: Any, **named: Any) -> Any:
+        """Have it decided and carry it out here; gives what that gives, or raises what that raises.
+
+        While another decision is carried out, this is a part of it. NotLeader unless this member leads,
+        NotCommitted where that can't be said in time.
+        """
 
 
 # -- loops, and what they need -----------------------------------------------------

@@ -294,6 +294,8 @@ def random_switches(seed: int) -> RaftConfig:
         pre_vote=dice.chance(0.5),
         check_quorum=dice.chance(0.5),
         leader_stickiness=dice.chance(0.7),
+        # Without it a voter that was away while others joined may stand in newer terms for ever, unheard by them.
+        answer_older_terms=True,
         # Without it a removed leader leads on, until whoever runs it stops it.
         step_down_on_removal=True,
         fast_backtracking=dice.chance(0.7),

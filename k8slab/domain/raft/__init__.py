@@ -5,7 +5,7 @@ from k8slab.domain.raft.core import Raft
 from k8slab.domain.raft.log import Log
 from k8slab.domain.raft.membership import Change, Membership, MembershipChange
 from k8slab.domain.raft.messages import Entry, HardState, Message, ReadState, Ready, Snapshot
-from k8slab.domain.raft.node import Envelope, RaftNode, StateMachinePort, TransportPort
+from k8slab.domain.raft.node import Envelope, NetworkPort, RaftNode, StateMachinePort, TransportPort
 from k8slab.domain.raft.store import LogStorePort, MemoryLogStore
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "MembershipChange",
     "MemoryLogStore",
     "Message",
+    "NetworkPort",
     "Raft",
     "RaftConfig",
     "RaftNode",

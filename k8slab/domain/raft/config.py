@@ -19,6 +19,9 @@ class RaftConfig:
     pre_vote              : ask whether an election could be won before starting one (thesis §9.6)
     check_quorum          : a leader that hears no majority for an election timeout steps down (thesis §6.2)
     leader_stickiness     : with check_quorum, ignore candidates while a leader is heard (thesis §4.2.3)
+    answer_older_terms    : whoever speaks in an older term is told the newer one (Raft figure 2). Without it, as in
+                            etcd, a candidate is not, and a leader only with pre_vote or check_quorum: it hears of
+                            newer terms from candidates, and never from one that knows only an older membership
     lease_reads           : answer reads on the leader's lease, without a round of heartbeats (thesis §6.4.1);
                             unsafe without check_quorum, or if clocks drift by more than its margin
     forward_proposals     : a follower passes proposals on to its leader instead of refusing them
@@ -42,6 +45,7 @@ class RaftConfig:
     pre_vote: bool = False
     check_quorum: bool = False
     leader_stickiness: bool = True
+    answer_older_terms: bool = False
     lease_reads: bool = False
     forward_proposals: bool = True
     step_down_on_removal: bool = False

@@ -405,10 +405,14 @@ class Raft:
         With pre-vote or check_quorum a member that was cut off has a term of its own and can't make
         itself heard by candidacy; its answer to the leader's message frees it (thesis §9.6).
         """
-        if message.kind in ("append", "heartbeat") and (self.config.check_quorum or self.config.pre_vote):
+        config = self.config
+        speaks = config.check_quorum or config.pre_vote or config.answer_older_terms
+        if message.kind in ("append", "heartbeat") and speaks:
             self.reply(Message("append_resp", self.member_id, message.source, self.term))
         elif message.kind == "pre_vote":
             self.reply(Message("pre_vote_resp", self.member_id, message.source, self.term, reject=True))
+        elif message.kind == "vote" and config.answer_older_terms:
+            self.reply(Message("vote_resp", self.member_id, message.source, self.term, reject=True))
 
     # -- helpers -----------------------------------------------------------------
 

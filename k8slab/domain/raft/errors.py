@@ -45,3 +45,11 @@ class MemberStopped(StateConflict):
 
 class LogConflict(StateConflict):
     """A message or a store contradicts entries that are committed; going on could answer wrongly."""
+
+
+class NotLeader(StateConflict):
+    """Only the leader of a cluster decides; the message says who that is, if it is known."""
+
+
+class NotCommitted(NotLeader):
+    """A majority could not be reached in time: what was asked may yet take effect, or never. Look, then ask again."""

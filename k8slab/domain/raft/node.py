@@ -7,7 +7,7 @@ was given stops the member for good, since going on could vote twice or lose wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
 from k8slab.domain.raft.config import RaftConfig
@@ -37,6 +37,16 @@ class TransportPort(Protocol):
 
     def send(self, envelope: Envelope) -> None:
         """Send to envelope.message.target. Must neither block nor raise for a member that can't be reached."""
+
+
+class NetworkPort(TransportPort, Protocol):
+    """A transport that knows by name where members are."""
+
+    def join(self, member: MemberId, receive: Callable[[Envelope], None]) -> None:
+        """From now on `receive` takes the messages for this member; it may be called by any thread."""
+
+    def leave(self, member: MemberId) -> None:
+        """Messages for this member are lost from now on."""
 
 
 class StateMachinePort(Protocol):
