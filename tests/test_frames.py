@@ -29,6 +29,7 @@ from k8slab.experiments.what_if import weight_flips
 from k8slab.infrastructure.clocks import VirtualClock
 from k8slab.simulation.instance_catalogue import InstanceCatalogue
 from tests.test_detection import small_run
+from tests.test_store import stored_run
 from tests.test_utilization import small_placement
 
 DIFFERENCES = {
@@ -268,7 +269,11 @@ def healed_frames() -> dict[str, Any]:
     """Two hours of a cluster in which a node dies and another falls silent."""
     run = small_run()
     kinds = ("healing", "health", "faults", "availability", "detectors", "detections")
-    return {f"run_{kind}": run.frames[kind] for kind in kinds}
+    stored = stored_run()
+    return {
+        **{f"run_{kind}": run.frames[kind] for kind in kinds},
+        **{f"run_{kind}": stored.frames[kind] for kind in ("commits", "leaderless")},
+    }
 
 
 @pytest.mark.parametrize("kind", FRAMES)

@@ -670,6 +670,22 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("launch_failure", "float64", "share", "of launches that the cloud refuses"),
         Column("<amount>", "int64", _UNITS, "what pods may use of a node"),
     ),
+    # Run.frames.commits: one row a turn of a loop that the store committed.
+    "run_commits": (
+        Column("asked_ns", "int64", "ns", "when the loop was due, in virtual time"),
+        Column("committed_ns", "int64", "ns", "when a majority of the store's members had it, and it took effect"),
+        Column("latency_ms", "float64", "ms", "committed less asked, waiting for a leader included"),
+        Column("controller", "string", "", "the loop's name"),
+        Column("writes", "int64", "count", "verbs that it carried out"),
+        Column("retries", "int64", "count", "how often it was lost with a leader and asked for again"),
+    ),
+    # Run.frames.leaderless: one row a time in which nobody led the store.
+    "run_leaderless": (
+        Column("start_ns", "int64", "ns", "virtual time"),
+        Column("end_ns", "int64", "ns", "virtual time, the run's end at the latest"),
+        Column("lasted_s", "float64", "s", "end less start"),
+        Column("cause", "string", "", "leader lost, or quorum lost"),
+    ),
     # Run.frames.scaling: one row a step of an autoscaler, and a change of why it can't do what its metrics want.
     "run_scaling": (
         Column("time_ns", "int64", "ns", "virtual time"),

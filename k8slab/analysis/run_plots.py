@@ -104,6 +104,12 @@ class RunPlots:
 
         return run_failures.detectors(self._run, ax=ax)
 
+    def store(self, ax: Axes | None = None) -> Axes:
+        """Commit latency, and when nobody led the store. See k8slab.analysis.run_store.store."""
+        from k8slab.analysis import run_store
+
+        return run_store.store(self._run, ax=ax)
+
     def autoscaling(self, autoscaler: str | None = None) -> Figure:
         """Replicas, and the metrics against their targets. See k8slab.analysis.run_autoscaling.autoscaling."""
         from k8slab.analysis.run_autoscaling import autoscaling
@@ -123,7 +129,9 @@ class RunPlots:
         return run_nodes.cost(self._run, ax=ax)
 
     def __repr__(self) -> str:
-        names = ".timeline() .utilization() .pending() .autoscaling() .failures() .detectors() .node_groups() .cost()"
+        names = (
+            ".timeline() .utilization() .pending() .autoscaling() .failures() .detectors() .node_groups() .cost() .store()"
+        )
         return f"<plots of a run: {names}>"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from k8slab.analysis import run_plots
+from k8slab.analysis import run_plots, run_store
 from k8slab.analysis.page import picture, template
 from k8slab.units import format_duration
 
@@ -65,6 +65,11 @@ def _sections(run: Run) -> list[dict[str, Any]]:
                 "text": "Which share of the pods waited at least so long for a node, all its waits added up.",
                 "figures": [picture(lambda ax: run_plots.pending(run, ax), 3.6, "share of pods by time waited")],
             }
+        )
+    if run.simulation.store is not None:
+        text = "How long loops waited until the store had committed their turn, and when nobody led it."
+        sections.append(
+            {"title": "The store", "text": text, "figures": [picture(lambda ax: run_store.store(run, ax), 3.8, text)]}
         )
     return sections
 

@@ -128,6 +128,11 @@ class Calendar:
         gone = self._controllers.pop(names.index(name))
         self._far_sighted = [one for one in self._far_sighted if one is not gone]
 
+    def wrap(self, make: Callable[[ControllerPort], ControllerPort]) -> None:
+        """Let each controller be called through what `make` makes of it: of the same name and rank."""
+        self._controllers = [make(one) for one in self._controllers]
+        self._far_sighted = [one for one in self._controllers if isinstance(one, FarSighted)]
+
     def next_ns(self) -> int:
         """When a controller is due next, NEVER if none is."""
         now_ns = self._clock.now()

@@ -42,6 +42,8 @@ class Soak:
     commits    : entries applied, each member's own
     elections  : leaders elected
     operations : requests of clients, each history judged linearizable or not
+    helped     : schedules after which nobody could be elected until an operator handed over a snapshot: what changes
+                 of membership that count once they are applied can come to
     """
 
     first_seed: int
@@ -50,6 +52,7 @@ class Soak:
     commits: int
     elections: int
     operations: int
+    helped: int
     broken: tuple[BrokenRule, ...]
 
     @property
@@ -65,6 +68,7 @@ class Soak:
         return (
             f"{self.schedules:,} schedules, {len(self.broken):,} violations: {self.events:,} events, "
             f"{self.elections:,} elections, {self.commits:,} entries applied, {self.operations:,} requests judged"
+            f"{f'; {self.helped:,} needed an operator' if self.helped else ''}"
         )
 
     def _repr_html_(self) -> str:
@@ -75,7 +79,7 @@ class Soak:
         return f"<p>{escape(str(self))}</p>{table}"
 
 
-_SUMS: Final = ("schedules", "events", "commits", "elections", "operations", "broken")
+_SUMS: Final = ("schedules", "events", "commits", "elections", "operations", "helped", "broken")
 
 
 def soak_raft(schedules: int = 10_000, *, seed: int = 0, workers: int | None = None, progress: bool = True) -> Soak:
@@ -93,7 +97,7 @@ def soak_raft(schedules: int = 10_000, *, seed: int = 0, workers: int | None = N
     if workers is not None and workers < 1:
         raise InputError(f"workers={workers}: wanted 1 or more, or None for one a core")
     blocks = [range(first, min(first + _BLOCK, seed + schedules)) for first in range(seed, seed + schedules, _BLOCK)]
-    total = Soak(seed, 0, 0, 0, 0, 0, ())
+    total = Soak(seed, 0, 0, 0, 0, 0, 0, ())
     with progress_bar("fault schedules", schedules, show=progress) as bar:
         try:
             for part in _played(blocks, workers or os.cpu_count() or 1, bar.tick):
@@ -133,7 +137,7 @@ def _leave_interrupts_to_the_first() -> None:
 
 def play_block(seeds: range) -> Soak:
     """The schedules of these seeds."""
-    events = commits = elections = operations = 0
+    events = commits = elections = operations = helped = 0
     broken = []
     lab = RaftLab()
     for run in lab.search(seeds):
@@ -141,8 +145,9 @@ def play_block(seeds: range) -> Soak:
         commits += len(run.record.commits)
         elections += sum(change.role == "leader" for change in run.record.roles)
         operations += len(run.history)
+        helped += run.record.helped
         if run.violation is not None:
             short = lab.shrink(run)
             actions = tuple(str(action) for action in short.schedule.actions)
             broken.append(BrokenRule(run.schedule.seed, run.violation.rule, run.violation.text, actions))
-    return Soak(seeds.start, len(seeds), events, commits, elections, operations, tuple(broken))
+    return Soak(seeds.start, len(seeds), events, commits, elections, operations, helped, tuple(broken))

@@ -18,6 +18,7 @@ from k8slab.experiments.simulation import Simulation
 from k8slab.policies import gpu_policy_names, policy, policy_names
 from k8slab.simulation.arrivals import ARRIVALS
 from k8slab.simulation.distributions import DISTRIBUTIONS
+from k8slab.simulation.store import Store
 from k8slab.simulation.usage import Load, Usage
 from k8slab.simulation.workloads import DaemonSet, Deployment, Job, PodStream
 from k8slab.units import amount, duration_ns
@@ -34,7 +35,7 @@ AUTOSCALERS: Final[dict[str, str]] = {
 }
 
 TOP: Final = ("seed", "until", "policy", "cluster", "trace", "stream", "deployment", "job", "daemonset",
-              "autoscaler", "fault", "health", "budget", "drain")  # fmt: skip
+              "autoscaler", "fault", "health", "budget", "drain", "store")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def scenario_of(table: Table, source: str = "scenario", *, folder: Path | None =
         autoscalers=reader.named(settings, "autoscaler", AUTOSCALERS),
         faults=faults,
         health=health_of(reader, settings, cluster, parts),
+        store=reader.build(Store, settings["store"], "[store]") if "store" in settings else None,
         policy=policy(name),
         seed=settings.get("seed", 0),
     )  # fmt: skip

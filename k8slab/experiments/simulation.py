@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from k8slab.simulation.fault_base import Fault
     from k8slab.simulation.health import Health
     from k8slab.simulation.namespaces import Namespace
+    from k8slab.simulation.store import Store
     from k8slab.simulation.workloads import Part
 
 # So many objects are made before cyclic garbage is looked for; Python's own is 700.
@@ -38,6 +39,8 @@ class Simulation:
     autoscalers : of k8slab.simulation.autoscalers
     faults      : of k8slab.simulation.faults
     health      : who watches and heals, see k8slab.simulation.health.Health; Kubernetes' own ways by default
+    store       : a k8slab.simulation.Store, through which all loops write: they act once it has committed, and
+                  not while nobody leads it. By default what is decided takes effect at once
     policy      : a name of policy_names(), or a Policy
     namespaces  : k8slab.simulation.namespaces.Namespace, whose quotas and limits every pod that enters must pass
     priority_classes : name -> value, for quotas of the scope PriorityClass
@@ -59,6 +62,7 @@ class Simulation:
         autoscalers: Sequence[Any] = (),
         faults: Sequence[Fault] = (),
         health: Health | None = None,
+        store: Store | None = None,
         policy: str | Policy = "kube-default",
         namespaces: Sequence[Namespace] = (),
         priority_classes: Mapping[str, int] | None = None,
@@ -75,6 +79,7 @@ class Simulation:
         self.autoscalers = tuple(autoscalers)
         self.faults = tuple(faults)
         self.health = health
+        self.store = store
         self.policy = as_policy(policy)
         self.namespaces = tuple(namespaces)
         self.priority_classes = dict(priority_classes or {})
@@ -115,8 +120,9 @@ class Simulation:
     def replaced(self, **changes: Any) -> Simulation:
         """The same with other arguments; None leaves one as it is."""
         arguments: dict[str, Any] = {
-            "autoscalers": self.autoscalers, "faults": self.faults, "health": self.health, "policy": self.policy,
-            "namespaces": self.namespaces, "priority_classes": self.priority_classes, "seed": self.seed,
+            "autoscalers": self.autoscalers, "faults": self.faults, "health": self.health, "store": self.store,
+            "policy": self.policy, "namespaces": self.namespaces, "priority_classes": self.priority_classes,
+            "seed": self.seed,
         }  # fmt: skip
         given = {name: value for name, value in changes.items() if value is not None}
         cluster, workload = given.pop("cluster", self.cluster), given.pop("workload", self.parts)
@@ -141,6 +147,7 @@ class Simulation:
             "autoscalers": [repr(one) for one in self.autoscalers],
             "faults": [repr(one) for one in self.faults],
             "health": repr(self.health),
+            **({} if self.store is None else {"store": repr(self.store)}),
             "policy": self.policy.arguments(),
             "namespaces": [repr(one) for one in self.namespaces],
             "priority_classes": self.priority_classes,
@@ -165,6 +172,10 @@ class Simulation:
             from k8slab.simulation.autoscalers import build_autoscalers
 
             build_autoscalers(self.autoscalers, world)
+        if self.store is not None:
+            from k8slab.simulation.committing import build_store
+
+            build_store(world, self.store)
         return world
 
     def __repr__(self) -> str:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 DERIVED: Final = ("pods", "nodes", "utilization", "autoscaling", "availability", "detectors", "detections",
                   "node_groups", "node_intervals", "descheduled")  # fmt: skip
 FRAME_NAMES: Final = (*DERIVED, *TABLES)
+# Those that a run has which was given a store.
+STORE_FRAMES: Final = ("commits", "leaderless")
 Metrics = dict[str, tuple[float, str]]
 
 
@@ -45,18 +47,21 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
     availability  : pods of each workload that were ready, and that really served, over time
     detectors     : one row a failure detector: precision, recall, delay, and what its mistakes cost
     detections    : one row an outage and detector
+    commits       : one row a turn that the store committed; of runs with a store alone, as is
+    leaderless    : one row a time in which nobody led the store
     """
 
     def __init__(self, world: World, history: History) -> None:
         self._world = world
         self._history = history
+        self._names = (*FRAME_NAMES, *(STORE_FRAMES if "store" in world.parts else ()))
         self._made: dict[str, pd.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        from k8slab.analysis import run_descheduling, run_frames, run_health, run_nodes
+        from k8slab.analysis import run_descheduling, run_frames, run_health, run_nodes, run_store
 
-        if name not in FRAME_NAMES:
-            raise UnknownName("frame", name, FRAME_NAMES)
+        if name not in self._names:
+            raise UnknownName("frame", name, self._names)
         if name not in self._made:
             if name in TABLES:
                 self._made[name] = run_frames.table_frame(self._world, name)
@@ -72,26 +77,28 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
                     "descheduled": run_descheduling.moves_frame,
                     "node_groups": run_nodes.node_groups_frame,
                     "node_intervals": run_nodes.node_intervals_frame,
+                    "commits": run_store.commits_frame,
+                    "leaderless": run_store.leaderless_frame,
                 }[name]
                 self._made[name] = make(self._world, self._history)
         return self._made[name]
 
     def __getattr__(self, name: str) -> pd.DataFrame:
-        if name in FRAME_NAMES:
+        if name in self.__dict__.get("_names", ()):
             return self[name]
-        raise AttributeError(f"a run has no frame {name!r}; it has {', '.join(FRAME_NAMES)}")
+        raise AttributeError(f"a run has no frame {name!r}; it has {', '.join(self._names)}")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(FRAME_NAMES)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(FRAME_NAMES)
+        return len(self._names)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *FRAME_NAMES]
+        return [*super().__dir__(), *self._names]
 
     def __repr__(self) -> str:
-        return f"<frames of a run: .{' .'.join(FRAME_NAMES)}>"
+        return f"<frames of a run: .{' .'.join(self._names)}>"
 
 
 class Run:
@@ -129,7 +136,12 @@ class Run:
     @cached_property
     def metrics(self) -> Metrics:
         """metric -> (value, unit): what `summary` shows and `counterfactual` compares."""
-        return {**self._pod_metrics(), **self._wait_metrics(), **self._cluster_metrics(), **self._told_metrics()}
+        metrics = {**self._pod_metrics(), **self._wait_metrics(), **self._cluster_metrics(), **self._told_metrics()}
+        if self.simulation.store is None:
+            return metrics
+        from k8slab.analysis.run_store import store_metrics
+
+        return {**metrics, **store_metrics(self)}
 
     def _pod_metrics(self) -> Metrics:
         history = self._history

@@ -4,8 +4,9 @@ What a `k8slab.Simulation` is told is made of these: what runs (PodStream, Deplo
 DaemonSet), when it comes (Poisson, Diurnal, Bursts, Replay), how long it lasts (Exponential,
 Weibull, LogNormal, Uniform, Fixed, Empirical), and what it uses (Usage, Load); what scales it
 (HorizontalAutoscaler, ThresholdAutoscaler), what breaks (NodeFailures, ZoneFailures, PodCrashes
-and the other faults), and who watches and heals (Health, DisruptionBudget, Drain). What nodes an
+and the other faults), who watches and heals (Health, DisruptionBudget, Drain). What nodes an
 autoscaler may add: InstanceType, InstanceCatalogue, NodeGroup; a cluster to start with: cluster_of.
+Where what is decided is committed: Store.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from k8slab.simulation.instance_types import InstanceType as InstanceType
     from k8slab.simulation.instance_types import NodeGroup as NodeGroup
     from k8slab.simulation.instance_types import cluster_of as cluster_of
+    from k8slab.simulation.store import Store as Store
     from k8slab.simulation.usage import Load as Load
     from k8slab.simulation.usage import Usage as Usage
     from k8slab.simulation.workloads import DaemonSet as DaemonSet
@@ -82,6 +84,7 @@ _HOMES = {
     **dict.fromkeys(("DisruptionBudget", "Health"), "health"),
     "InstanceCatalogue": "instance_catalogue",
     **dict.fromkeys(("InstanceType", "NodeGroup", "cluster_of"), "instance_types"),
+    "Store": "store",
     **dict.fromkeys(("Load", "Usage"), "usage"),
     **dict.fromkeys(("DaemonSet", "Deployment", "Job", "PodStream"), "workloads"),
 }

@@ -7,7 +7,7 @@ from dataclasses import replace
 from html import escape
 from typing import Final
 
-from k8slab.domain.raft import RaftConfig
+from k8slab.domain.raft import Message, RaftConfig
 from k8slab.domain.raft.errors import LogConflict
 from k8slab.simulation.linearizability import check_linearizable
 from k8slab.simulation.raft_faults import (
@@ -129,7 +129,7 @@ def _calm_down(world: World) -> Violation | None:
         member.slow = 1
         world.act(Restart(world.now, member.name))
     world.heal()
-    ends = world.now + _CALM_NS
+    helps, ends = world.now + _CALM_NS // 2, world.now + _CALM_NS
     while world.now < ends:
         # Written again and again: a leader without an entry of its own term can't answer reads.
         world.act(Request(world.now, _LAST_CLIENT, "put", "last", 1))
@@ -137,9 +137,27 @@ def _calm_down(world: World) -> Violation | None:
         _stop_removed(world)
         if all(client.current is None for client in world.clients.values()):
             return None
+        if world.now >= helps and not world.leader and not world.record.helped:
+            _hand_over(world)
     leader = world.leader
     text = f"{leader} leads but commits nothing" if leader else "nobody leads"
     return Violation("liveness", f"{text} after {_CALM_NS // SECOND} s of calm", world.now)
+
+
+def _hand_over(world: World) -> None:
+    """An operator gives members that lag behind the newest snapshot there is.
+
+    A change of membership counts once it is applied, as in etcd. If those who applied it are the ones that it removed,
+    who remain may need the votes of the removed, which have longer logs and refuse, though they may not stand
+    themselves: nobody can win until those who remain learn what was committed. A snapshot says it, and holds
+    nothing that isn't committed.
+    """
+    world.record.helped = True
+    newest = max(world.members.values(), key=lambda member: member.applied)
+    for member in world.members.values():
+        if member.up and member.applied < newest.applied:
+            snapshot = newest.snapshot()
+            world.deliver(Message("snapshot", newest.name, member.name, member.raft.term, snapshot=snapshot))
 
 
 def _stop_removed(world: World) -> None:

@@ -71,12 +71,16 @@ class Commit(NamedTuple):
 
 @dataclass
 class Record:
-    """What happened, in order."""
+    """What happened, in order.
+
+    helped : whether an operator had to hand snapshots over for the cluster to elect anybody
+    """
 
     roles: list[RoleChange]
     messages: list[Delivery]
     commits: list[Commit]
     events: int = 0
+    helped: bool = False
 
 
 class LabMember:
@@ -280,7 +284,7 @@ class World:
             self.record.messages.append(
                 Delivery(self.now, self.now + delay, message.source, message.target, message.kind, message.term)
             )
-            self._at(self.now + delay, self._deliver, message)
+            self._at(self.now + delay, self.deliver, message)
 
     def _lose(self, member: LabMember, message: Message) -> None:
         self.record.messages.append(Delivery(self.now, -1, message.source, message.target, message.kind, message.term))
@@ -296,7 +300,8 @@ class World:
             sender.raft.report_snapshot(target, failed=failed)
             self._work(sender)
 
-    def _deliver(self, message: Message) -> None:
+    def deliver(self, message: Message) -> None:
+        """Let a message arrive now."""
         member = self.members[message.target]
         if message.kind == "snapshot":
             self._tell_of_snapshot(self.members[message.source], message.target, failed=not member.up)
