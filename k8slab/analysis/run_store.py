@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
 
 from k8slab.analysis import style
 from k8slab.analysis.run_plots import note_of, time_of
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from k8slab.simulation.history import History
     from k8slab.simulation.world import World
 
-_MS = 1_000_000
+_MS: Final = 1_000_000
+# More points than that are drawn faint, lest they hide one another.
+_FEW: Final = 1_500
 
 
 def commits_frame(world: World, history: History) -> pd.DataFrame:
@@ -78,22 +82,35 @@ def store(run: Run, ax: Axes | None = None) -> Axes:
     unit = edges[-1] / run.until_ns
     ax = style.new_axes(ax, 9.0, 4.2)
     handles: list[Any] = []
+    few = len(commits) <= _FEW
     for position, (name, rows) in enumerate(commits.groupby("controller")):
         handles += ax.plot(
-            rows["committed_ns"] * unit, rows["latency_ms"], linestyle="", markersize=3.5, label=name,
-            color=style.color(position), marker="os^Dv"[position % 5], alpha=0.75,
+            rows["committed_ns"] * unit, rows["latency_ms"], linestyle="", markersize=3.5 if few else 2.0, label=name,
+            color=style.color(position), marker="os^Dv"[position % 5], alpha=0.75 if few else 0.3, mew=0,
         )  # fmt: skip
     for row in spans.itertuples():
         # An election takes a second or two: in a run of days that is less than a line's width.
-        ax.axvspan(row.start_ns * unit, row.end_ns * unit, color=style.FAINT, alpha=0.35, linewidth=1.0, zorder=0)
+        ax.axvspan(row.start_ns * unit, row.end_ns * unit, color=style.color(3), alpha=0.4, linewidth=1.0)
     if len(spans):
-        handles.append(Patch(color=style.FAINT, alpha=0.35, label="nobody led"))
+        handles.append(Patch(color=style.color(3), alpha=0.4, label="nobody led"))
     if handles:
         style.legend(ax, "loop", handles)
+        for handle in _legend_handles(ax):
+            handle.set_alpha(0.8)
+            if isinstance(handle, Line2D):
+                handle.set_markersize(4.0)
     if len(commits):
-        ax.set_yscale("log")
+        low, high = commits["latency_ms"].min(), commits["latency_ms"].max()
+        # Whole powers of ten, so that each label stands at one.
+        ax.set(yscale="log", ylim=(10.0 ** np.floor(np.log10(low)), 10.0 ** (np.floor(np.log10(high)) + 1)))
         style.thousands(ax.yaxis)
+        ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlim(0, edges[-1])
-    store = run.simulation.store
-    note = f"{store.members} members; {len(spans):,} times without a leader. {note_of(run)}"
+    store, times = run.simulation.store, "time" if len(spans) == 1 else "times"
+    note = f"{store.members} members; {len(spans):,} {times} without a leader. {note_of(run)}"
     return style.finish(ax, "From asking to committed", f"virtual time ({scale})", "ms", note=note)
+
+
+def _legend_handles(ax: Axes) -> list[Any]:
+    legend = ax.get_legend()
+    return [] if legend is None else list(legend.legend_handles)
