@@ -107,7 +107,7 @@ class KubernetesOrchestrator:
     ) -> None:
         self.clock: ClockPort = clock if clock is not None else WallClock()
         in_background = background if background is not None else clock is None
-        peers = sorted({*peers} - {node_id})
+        peers = sorted(peer for peer in peers if peer != node_id)
         self._intents = Intents(self.clock) if peers else None
         self.pods, self.nodes = _repositories(pods, nodes, self.clock, self._intents)
         self.health: HealthSourcePort = health if health is not None else ReportedHealth(beating=OWN_NODES)

@@ -36,8 +36,8 @@ MUTANTS = [
     Mutant(
         "the vote is not kept",
         "core",
-        "hard_state=state if state != self._kept else None",
-        "hard_state=state if state.commit != self._kept.commit else None",
+        "state if state != kept else None",
+        "state if state.commit != kept.commit else None",
     ),
     Mutant(
         "it acknowledges before the disk has it",

@@ -12,7 +12,7 @@ import pytest
 from k8slab.domain.autoscaling.values import HorizontalPodAutoscaler
 from k8slab.domain.models import AutoScalingConfig, ConsensusRole, NodeState, Pod, PodPhase
 from k8slab.domain.raft import MemoryLogStore
-from k8slab.domain.raft.errors import MemberStopped, NotCommitted, NotLeader
+from k8slab.domain.raft.errors import MembershipError, MemberStopped, NotCommitted, NotLeader
 from k8slab.errors import InputError, UnknownName
 from k8slab.facade import OWN_NODES, KubernetesOrchestrator
 from k8slab.infrastructure import LocalNetwork, ReportedHealth, VirtualClock
@@ -329,6 +329,10 @@ def test_a_cluster_needs_a_network_and_keeps_its_own_repositories():
     alone = KubernetesOrchestrator(clock=VirtualClock())
     with pytest.raises(InputError, match="keeps its own pods and nodes"):
         KubernetesOrchestrator("a", peers=NAMES, network=LocalNetwork(), pods=alone.pods, clock=VirtualClock())
+    with pytest.raises(MembershipError, match=r"voters lists \['b'\] more than once"):
+        KubernetesOrchestrator("a", peers=["b", "c", "b"], network=LocalNetwork(), clock=VirtualClock())
+    with pytest.raises(MembershipError, match="voters lists a member without a name"):
+        KubernetesOrchestrator("a", peers=["b", ""], network=LocalNetwork(), clock=VirtualClock())
     with pytest.raises(InputError, match=r"loss=1.5: wanted a probability"):
         LocalNetwork(loss=1.5)
 

@@ -113,7 +113,8 @@ class ConsensusManager:
         self._outbox = _Outbox(transport, send)
         self._node = RaftNode(
             node_id,
-            {node_id, *peers},
+            # That it counts itself among the others is no mistake; that it counts one of them twice is.
+            [node_id, *(peer for peer in peers if peer != node_id)],
             cluster=cluster,
             store=store if store is not None else MemoryLogStore(),
             transport=self._outbox,

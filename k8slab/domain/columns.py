@@ -125,7 +125,7 @@ class Names(Sequence[str]):
     def row(self, name: str) -> int:
         """The row of a name, -1 if no row has it."""
         if self._listed is None and self._picked is None:
-            digits = name[len(self._prefix):]
+            digits = name[len(self._prefix) :]
             if name.startswith(self._prefix) and digits.isdecimal():
                 row = int(digits)
                 return row if row < self._count and str(row) == digits else -1

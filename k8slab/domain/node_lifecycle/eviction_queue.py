@@ -38,7 +38,6 @@ class TokenBucket:
         self._tokens -= 1
         return True
 
-
     def next_ns(self, now_ns: int) -> int | None:
         """When there will be a token if none is taken before; None for never."""
         if self.rate_per_s == 0:

@@ -1,13 +1,13 @@
 """The pods that wait, each in one of five places, and the moves between them.
 
-    add ──> active <──────────────── flush ─── backoff, error
-              │ pop                              ▲    ▲
-              ▼                                  │    │
-          in flight ── requeue_unschedulable ────┤    │
-              │   │          │                   │    │
-              │   │          └──> unschedulable ─┴── an event, or 5 minutes
-              │   └── requeue_error ──────────────────┘
-              └── done
+add ──> active <──────────────── flush ─── backoff, error
+          │ pop                              ▲    ▲
+          ▼                                  │    │
+      in flight ── requeue_unschedulable ────┤    │
+          │   │          │                   │    │
+          │   │          └──> unschedulable ─┴── an event, or 5 minutes
+          │   └── requeue_error ──────────────────┘
+          └── done
 """
 
 from __future__ import annotations
@@ -376,7 +376,7 @@ class PodQueue:
 
     def _come_back(self, pod: PodInfo, rejected_by: frozenset[str], pending: frozenset[str], now_ns: int) -> Place:
         first = self._in_flight[pod.key].first_event if pod.key in self._in_flight else 0
-        missed = self._events[first - self._first_event:]
+        missed = self._events[first - self._first_event :]
         entry = self._land(pod, "requeue")
         if entry.place == "gone":
             del self._entries[pod.key]

@@ -44,7 +44,10 @@ def entry_size(entry: Entry, payload_bytes: PayloadSize = payload_size) -> int:
 
 
 def payload_sizes(entries: Iterable[Entry], payload_bytes: PayloadSize = payload_size) -> int:
-    return sum(payload_bytes(entry.data) for entry in entries)
+    total = 0
+    for entry in entries:
+        total += payload_bytes(entry.data)
+    return total
 
 
 def within(entries: Sequence[Entry], max_bytes: int, size: Callable[[Entry], int]) -> Sequence[Entry]:
@@ -130,6 +133,8 @@ class Log:
     def slice(self, first: int, last: int, max_bytes: int = NO_LIMIT) -> tuple[Entry, ...]:
         """Entries first..last, cut behind max_bytes, but one at least."""
         entries = self.entries[first - 1 - self.base_index : last - self.base_index]
+        if max_bytes >= NO_LIMIT:
+            return tuple(entries)
         return tuple(within(entries, max_bytes, self._wire_size))
 
     def find_conflict(self, entries: Iterable[Entry]) -> int:
@@ -216,7 +221,8 @@ class Log:
     @property
     def unstored(self) -> tuple[Entry, ...]:
         """Entries that no ready() has handed out yet."""
-        return tuple(self.entries[self.storing - self.base_index :])
+        first = self.storing - self.base_index
+        return tuple(self.entries[first:]) if first < len(self.entries) else ()
 
     @property
     def snapshot_to_store(self) -> Snapshot | None:
@@ -243,11 +249,16 @@ class Log:
 
     # -- applying --------------------------------------------------------------
 
+    def may_apply(self, *, unstable: bool) -> bool:
+        """Whether there are committed entries to hand out; without `unstable` durable ones."""
+        last = self.committed if unstable else min(self.committed, self.stable)
+        return self.applying < last and not self._applying_paused and self.received is None
+
     def to_apply(self, *, unstable: bool) -> tuple[Entry, ...]:
         """Committed entries that were not handed out yet; without `unstable` only durable ones."""
-        last = self.committed if unstable else min(self.committed, self.stable)
-        if self.applying >= last or self._applying_paused or self.received is not None:
+        if not self.may_apply(unstable=unstable):
             return ()
+        last = self.committed if unstable else min(self.committed, self.stable)
         room = self._max_applying_bytes - self._applying_bytes
         return self.slice(self.applying + 1, last, NO_LIMIT if self._max_applying_bytes >= NO_LIMIT else room)
 

@@ -90,9 +90,7 @@ class RaftNode:
         self.stopped = ""
         self._store, self._transport, self._machine = store, transport, machine
         config = config if config is not None else RaftConfig()
-        hard_state, log = store.load(
-            max_applying_bytes=config.max_applying_bytes, payload_bytes=config.payload_bytes
-        )
+        hard_state, log = store.load(max_applying_bytes=config.max_applying_bytes, payload_bytes=config.payload_bytes)
         check_stored(member_id, hard_state, log)
         kept = log.snapshot
         membership = kept.membership if kept is not None else Membership.of(members)

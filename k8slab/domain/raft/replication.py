@@ -59,6 +59,9 @@ def send_append(raft: Raft, target: MemberId, *, even_empty: bool = True) -> boo
         return False
     log = raft.log
     before = progress.next - 1
+    # Mostly asked once more after all was sent.
+    if not even_empty and before == log.last_index:
+        return False
     log_term = log.term(before)
     if log_term is None:
         return _send_snapshot(raft, target, progress)

@@ -433,8 +433,9 @@ class Schedule:
 
     def _deliver(self, message: Message) -> None:
         source, target = number(message.source), number(message.target)
-        node = self.nodes[target]
-        if not node.up or (source, target) in self.blocked:
+        # A member may be added that there is not (yet): it is as one that is down.
+        node = self.nodes.get(target)
+        if node is None or not node.up or (source, target) in self.blocked:
             if message.kind == "snapshot":
                 self.lost.append(Lost(source, message.target))
             return
