@@ -9,6 +9,7 @@ from scipy.stats import ks_2samp
 from k8slab.domain.raft import RaftConfig
 from k8slab.errors import InputError, UnknownName
 from k8slab.experiments.raft_ablation import CONDITIONS, LEVELS, SWITCHES, ablate_elections
+from k8slab.simulation.dice import Dice
 from k8slab.simulation.elections import ElectionSetup, run_elections
 from k8slab.simulation.raft_faults import MS, SECOND, ClockModel, NetworkModel, Schedule
 from k8slab.simulation.raft_world import World
@@ -47,6 +48,55 @@ def test_leaders_come_and_go_as_often_as_in_the_object_core(switches):
     other = run_elections(others, trials=2000, seed=3, until="horizon", horizon=1000 * SECONDS).leaders
     if switches in ("neither", "both"):
         assert ks_2samp(slow, other).pvalue < 0.01
+
+
+class _Uneven(World):
+    """The laboratory with a loss of its own for each link, and a given rate for each clock."""
+
+    def __init__(self, schedule, config, loss, rates):
+        self.loss, self.dice = loss, Dice(schedule.seed, "links")
+        self.rates = dict(zip(schedule.members, rates, strict=True))
+        self.place = {name: number for number, name in enumerate(schedule.members)}
+        super().__init__(schedule, config, watch=False)
+
+    def _send(self, member, message):
+        if not self.dice.chance(self.loss[self.place[message.source], self.place[message.target]]):
+            super()._send(member, message)
+
+    def _start_clock(self, member):
+        period = round(self.schedule.clocks.tick_ns * self.rates[member.name])
+        self._at(self.now + self._chances["clocks"].between(0, period), self._tick, member, member.life, period)
+
+
+def uneven_leaders(seeds, setup):
+    """How many leaders the object core elects under an ElectionSetup's links and clocks, in ticks of 10 ms."""
+    config = RaftConfig(
+        election_ticks=15, heartbeat_ticks=5, pre_vote=setup.pre_vote, check_quorum=setup.check_quorum,
+        election_entry=False,
+    )  # fmt: skip
+    names = tuple(f"n{number}" for number in range(setup.members))
+    loss = np.broadcast_to(setup.loss, (setup.members, setup.members))
+    rates = setup.clock_rate or (1.0,) * setup.members
+    for seed in seeds:
+        schedule = Schedule(names, seed, NetworkModel((1 * MS, 5 * MS)), clocks=ClockModel(tick_ns=10 * MS))
+        world = _Uneven(schedule, config, loss, rates)
+        world.run_until(SECONDS * SECOND)
+        yield sum(change.role == "leader" for change in world.record.roles)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("switches", SWITCHES)
+@pytest.mark.parametrize(("condition", "level"), [("deaf member", 0.6), ("cut link", 1.0), ("clock drift", 0.4)])
+def test_uneven_links_and_clocks_do_as_in_the_object_core(condition, level, switches):
+    """Deaf, cut off from one, or with drifting clocks; two-sample Kolmogorov-Smirnov on the number of leaders."""
+    pre_vote, check_quorum = SWITCHES[switches]
+    setup = ElectionSetup(
+        timeout=(145, 295), heartbeat=50.0, delay=(1, 5), pre_vote=pre_vote, check_quorum=check_quorum,
+        patient_on_new_term=True, **CONDITIONS[condition](5, level),
+    )  # fmt: skip
+    slow = list(uneven_leaders(range(40), setup))
+    fast = run_elections(setup, trials=2000, seed=3, until="horizon", horizon=1000 * SECONDS).leaders
+    assert ks_2samp(slow, fast).pvalue > 0.01, (np.mean(slow), fast.mean())
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)

@@ -89,6 +89,7 @@ SETUPS = {
     "disk": ReplicationSetup(disk=(1.0, 6.0), clients=4),
     "five": ReplicationSetup(members=5, clients=8, disk=(0.0, 2.0), delay=(2.0, 9.0)),
     "loss": ReplicationSetup(clients=3, loss=0.1),
+    "ten": ReplicationSetup(clients=10, delay=(0.5, 1.5), disk=(1.0, 2.0)),
 }
 
 
@@ -115,6 +116,17 @@ MEASURED = {1: (1.5, 1.05, 1.07, 1.03, 1.02), 100: (29.5, 21.0, 19.6, 16.7, 14.6
 def test_throughput_is_as_the_thesis_measured(clients):
     for members, published in enumerate(MEASURED[clients], 1):
         assert log_cabin(members, clients).throughput / 1000 == pytest.approx(published, rel=0.1)
+
+
+def test_ten_threads_write_less_than_the_model_has_them():
+    """Known, and not for want of agreement with the core ("ten" above): costs that are constant don't explain them.
+
+    Measured, a write of ten threads takes twice what one thread's takes (2.1 and 1.0 ms), of one server 1.7 times.
+    Waiting for the write and the round before explains half of that. One append at a time to a follower leaves it as it
+    is; 0.02 ms of disk a KiB brings one server to what was measured, and takes a fifth from a hundred threads.
+    """
+    for members, published in enumerate((8.3, 4.8, 5.2, 4.8, 4.8), 1):
+        assert 1.1 < log_cabin(members, 10).throughput / 1000 / published < 1.45
 
 
 def test_latency_is_as_the_thesis_measured():
