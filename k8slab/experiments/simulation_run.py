@@ -358,7 +358,7 @@ def shown(value: float, unit: str) -> str:
     if unit == "s":
         return format_duration(round(value * SECOND_NS)) if np.isfinite(value) else "-"
     text = f"{value:,.0f}" if unit == "count" else f"{value:,.1f}"
-    return f"{text} %" if unit == "percent" else text
+    return text + {"percent": " %", "ms": " ms"}.get(unit, "")
 
 
 def _csv(frame: pd.DataFrame, path: Path) -> None:
