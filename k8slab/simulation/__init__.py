@@ -4,7 +4,7 @@ What a `k8slab.Simulation` is told is made of these: what runs (PodStream, Deplo
 DaemonSet), when it comes (Poisson, Diurnal, Bursts, Replay), how long it lasts (Exponential,
 Weibull, LogNormal, Uniform, Fixed, Empirical), and what it uses (Usage, Load); what scales it
 (HorizontalAutoscaler, ThresholdAutoscaler), what breaks (NodeFailures, ZoneFailures, PodCrashes
-and the other faults), who watches and heals (Health, DisruptionBudget, Drain). What nodes an
+and the other faults), and who watches and heals (Health, DisruptionBudget, Drain). What nodes an
 autoscaler may add: InstanceType, InstanceCatalogue, NodeGroup; a cluster to start with: cluster_of.
 Where what is decided is committed: Store.
 """
