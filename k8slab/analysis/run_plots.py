@@ -130,9 +130,9 @@ class RunPlots:
 
     def __repr__(self) -> str:
         names = (
-            ".timeline() .utilization() .pending() .autoscaling() .failures() .detectors() .node_groups() .cost() .store()"
-        )
-        return f"<plots of a run: {names}>"
+            "timeline", "utilization", "pending", "autoscaling", "failures", "detectors", "node_groups", "cost", "store"
+        )  # fmt: skip
+        return f"<plots of a run: {' '.join(f'.{name}()' for name in names)}>"
 
 
 def _resources(run: Run) -> list[str]:
