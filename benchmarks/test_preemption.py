@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import k8slab
-from benchmarks.measuring import PATHS, cpu_seconds
+from benchmarks.measuring import PATHS, cpu_seconds, peak_bytes
 from k8slab.domain.columns import NOT_STARTED
 from tests.kube.objects import Cluster as TwinCluster
 from tests.kube.objects import Pod
@@ -81,7 +81,10 @@ def test_preemption_on_a_full_cluster(benchmark: Any, objects: dict[str, list[Ob
     print(f"\nties {ties}: {rate:,.0f} pods a second, wants {WANTED:,}; {len(evictions):,} had to go")
     assert_plausible(cluster, workload, rows, evictions)
     row = f"preemption on a full cluster, 4 priorities, ties {ties}"
-    benchmark.extra_info.update(row=row, nodes=NODES, pods=PODS, reach=WANTED, path="scan", engine=rate)
+    peak = peak_bytes(lambda: k8slab.schedule(cluster, workload, ties=ties))
+    print(f"at most {peak / 2**20:.0f} MiB at once, {peak / len(rows):,.0f} bytes a pod")
+    told = {"row": row, "nodes": NODES, "pods": PODS, "reach": WANTED, "path": "scan", "peak_bytes": peak}
+    benchmark.extra_info.update(told, engine=rate)
 
     few = workload.take(np.arange(STEPWISE_PODS))
     slow, seconds = cpu_seconds(lambda: placed(cluster, few, "stepwise", ties), rounds=1)

@@ -580,9 +580,18 @@ def test_a_bar_says_that_kernels_are_compiled_while_it_is_open(monkeypatch, caps
     with progress.progress_bar("comparing", 3):
         _compiling.tell()
         _compiling.tell()
-    assert capsys.readouterr().out == "compiling kernels for the first time (half a minute to a minute, once)\n"
+    assert capsys.readouterr().out == "compiling kernels for the first time (5 to 30 s, once)\n"
     _compiling.tell()
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [({}, True), ({"show": False}, False), ({"show": False, "told": True}, True)]
+)
+def test_where_no_bar_is_drawn_one_line_on_stderr_says_so(options: Any, told: bool, capfd: Any) -> None:
+    with progress.progress_bar("comparing", 3, **options):
+        _compiling.tell()
+    assert capfd.readouterr() == ("", "compiling kernels for the first time (5 to 30 s, once)\n" if told else "")
 
 
 class Spoken:

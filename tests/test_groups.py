@@ -15,6 +15,7 @@ from k8slab.domain.columns import Names, NodeColumns, PodColumns
 from k8slab.errors import InputError
 from k8slab.experiments.placement import columns
 from k8slab.policies import Policy, engine, grouping, scan
+from k8slab.policies.profile import policy_from_configuration
 from tests.kube.scenario import expectation
 from tests.scenarios import HOSTNAME, PREFERRED, REQUIRED, ZONE, cluster_of, policy_of, sequences, workload_of
 from tests.test_full_form import APART, APP, EVEN, KUBE, inputs_of, node, placed, pod
@@ -114,6 +115,8 @@ NEAR = {"podAffinity": {REQUIRED: [{"topologyKey": HOSTNAME, "labelSelector": AP
 LIKING = {
     "podAffinity": {PREFERRED: [{"weight": 9, "podAffinityTerm": {"topologyKey": HOSTNAME, "labelSelector": APP}}]}
 }
+NOBODY = {"topologyKey": HOSTNAME, "labelSelector": {"matchLabels": {"app": "nobody"}}}
+INDIFFERENT = {"podAffinity": {PREFERRED: [{"weight": 1, "podAffinityTerm": NOBODY}]}}
 BY_HOST = [{**EVEN[0], "topologyKey": HOSTNAME}]
 RATHER_BY_HOST = [{**BY_HOST[0], "whenUnsatisfiable": "ScheduleAnyway"}]
 
@@ -133,6 +136,19 @@ def test_one_pod_a_host_and_then_none() -> None:
 
 def test_all_pods_go_where_the_first_went() -> None:
     assert grouped(KUBE, *inputs_of(nodes_of(9), *many(5, affinity=NEAR))) == [0] * 5
+
+
+@pytest.mark.parametrize("path", ["stepwise", "scan", "groups"])
+def test_what_others_prefer_counts_only_where_the_policy_heeds_it(path: Any) -> None:
+    there = [*nodes_of(3), pod("drawing", on="n2", affinity=LIKING)]
+    for ignoring, row in ((False, 2), (True, 0)):
+        args = {"ignorePreferredTermsOfExistingPods": ignoring}
+        config = {"profiles": [{"pluginConfig": [{"name": "InterPodAffinity", "args": args}]}]}
+        policy = policy_from_configuration(config).with_ties("lowest")
+        # One that prefers something itself is scored by what others prefer in any case.
+        for spec, wanted in (({}, row), ({"affinity": INDIFFERENT}, 2)):
+            inputs = inputs_of(there, pod("p", cpu="100m", **spec))
+            assert placed(policy, *inputs, path).node_rows.tolist() == [wanted], (ignoring, spec)
 
 
 def test_a_liked_host_wins_until_it_is_full() -> None:

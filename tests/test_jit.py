@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numba.core.errors import TypingError
 
 import k8slab
-from k8slab.kernels import _compiling
+from k8slab.kernels import _compiling, _jit
+from k8slab.kernels._jit import borrowing_kernel, kernel
 
 INNER = """
 from k8slab.kernels._jit import kernel
@@ -41,7 +44,8 @@ def package(tmp_path: Path) -> Path:
     """A copy of the kernels' folder with a kernel that calls one of another file."""
     source, copy = Path(k8slab.__file__).parent, tmp_path / "site" / "k8slab"
     (copy / "kernels").mkdir(parents=True)
-    for name in ("__init__.py", "kernels/__init__.py", "kernels/_jit.py", "kernels/_compiling.py"):
+    parts = [f"kernels/{part}.py" for part in ("__init__", "_jit", "_calling", "_compiling")]
+    for name in ("__init__.py", *parts):
         shutil.copy(source / name, copy / name)
     write(copy, "inner", INNER.format(2))
     write(copy, "outer", OUTER)
@@ -76,6 +80,87 @@ def test_a_changed_inner_file_is_compiled_anew_and_an_unchanged_one_is_found(pac
     os.utime(package / "kernels" / "inner.py", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert ask(package, **folders) == ["compiling", "61"]
     assert ask(package, **folders) == ["61"]
+
+
+@pytest.mark.parametrize(
+    "importing",
+    [
+        "from k8slab.kernels.inner import times",
+        "from k8slab.kernels import (\n    _compiling, inner,\n)\ntimes = inner.times",
+        "import k8slab.kernels.inner as inner\ntimes = inner.times",
+        "from .inner import times",
+    ],
+)
+def test_only_the_files_that_a_kernel_imports_count(package, importing):
+    write(package, "middle", "from k8slab.kernels.outer import run")
+    write(package, "outer", OUTER.replace("from k8slab.kernels.inner import times", importing))
+    files = {path.name for path in stamped(package, "middle")}
+    assert {"middle.py", "outer.py", "inner.py"} < files
+    write(package, "other", INNER.format(9))
+    assert ("other.py" in {path.name for path in stamped(package, "middle")}) == importing.startswith("from .")
+
+
+def stamped(package, name):
+    """The files that a kernel's place on disk hangs on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_jit, "__file__", str(package / "kernels" / "_jit.py"))
+        _jit._named_in.cache_clear()
+        try:
+            return _jit._reached_from(package / "kernels" / f"{name}.py")
+        finally:
+            _jit._named_in.cache_clear()
+
+
+def test_a_kernel_that_no_kernel_imports_can_change_without_a_new_compilation(package):
+    assert ask(package) == ["compiling", "41"]
+    write(package, "other", INNER.format(9))
+    assert ask(package) == ["41"]
+
+
+# -- kernels that call kernels ------------------------------------------------------------
+
+
+@kernel
+def _add(numbers, more):
+    numbers[0] += more
+    return numbers[0]
+
+
+@kernel
+def _add_twice(numbers, more):
+    _add(numbers, 1)
+    return _add(numbers, more) + np.zeros(3).shape[0]
+
+
+@borrowing_kernel
+def _add_often(numbers, more):
+    return _add_twice(numbers, more) + _add(numbers, 10)
+
+
+def test_a_kernel_gives_the_same_to_python_and_to_kernels():
+    numbers = np.zeros(1, dtype=np.int64)
+    assert _add_often(numbers, np.int64(5)) == (1 + 5 + 3) + (1 + 5 + 10)
+    assert _add(numbers, 1) == 17
+    assert _add_twice(numbers, 0) == 18 + 3
+    assert _add_often.py_func(np.zeros(1, dtype=np.int64), 5) == 25
+
+
+def test_a_called_kernel_is_compiled_once_for_numbers_written_out_and_others():
+    _add_often(np.zeros(1, dtype=np.int64), np.int64(5))
+    assert len(_add._called.overloads) == 1
+
+
+def test_a_mistake_in_a_called_kernel_is_told_by_its_name():
+    @kernel
+    def inner(x):
+        return x.nothing
+
+    @kernel
+    def outer(x):
+        return inner(x)
+
+    with pytest.raises(TypingError, match="Unknown attribute 'nothing'"):
+        outer(np.zeros(1))
 
 
 def test_what_can_not_be_kept_beside_the_files_is_kept_for_the_user(package, tmp_path):

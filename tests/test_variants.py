@@ -69,6 +69,28 @@ def test_columns_are_made_once_for_all_that_ask_the_same(monkeypatch: pytest.Mon
     assert made[0] is WORKLOAD
 
 
+def test_pods_leave_as_schedule_lets_them() -> None:
+    order = np.random.default_rng(2).permutation(len(WORKLOAD))
+    number = np.argsort(order)
+    churn = np.where(number < 300, number + 300, -1)
+    variants = {name: VARIANTS[name] for name in ("as it is", "seed 3", "packed")} | {"twice": {"requests": 2}}
+    result = k8slab.what_if(CLUSTER, WORKLOAD, variants, order=order, departures=churn)
+    cpu = replace(WORKLOAD, requests=WORKLOAD.requests * np.array([2, 2, 1]))
+    for name, workload, given in (
+        ("as it is", WORKLOAD, {}),
+        ("seed 3", WORKLOAD, VARIANTS["seed 3"]),
+        ("packed", WORKLOAD, VARIANTS["packed"]),
+        ("twice", cpu, {}),
+    ):
+        alone = k8slab.schedule(CLUSTER, workload, order=order, departures=churn, **given)
+        assert result[name].node_rows.tolist() == alone.node_rows.tolist(), name
+        assert result[name].rows_at_end.tolist() == alone.rows_at_end.tolist(), name
+    assert result["twice"].node_rows.tolist() != k8slab.schedule(CLUSTER, cpu, order=order).node_rows.tolist()
+    assert result.manifest()["departures"] == churn.tolist()
+    with pytest.raises(InputError, match=r"departures\[0\] is 0; the pod arrives as number"):
+        k8slab.what_if(CLUSTER, WORKLOAD, variants, order=order, departures=np.zeros(len(WORKLOAD), dtype=np.int64))
+
+
 def test_it_shows_itself() -> None:
     result = k8slab.what_if(CLUSTER, WORKLOAD, {"as it is": {}, "<more>": {"requests": 2}})
     assert repr(result) == "<WhatIf 2 variants: as it is, <more>>"

@@ -79,9 +79,9 @@ def schedule(
     if not len(cluster):
         raise InputError(f"cannot place {len(workload):,} pods: the cluster has no nodes")
     arrival = checked_order(order, len(workload))
-    leave = _checked_departures(departures, arrival, len(workload))
+    leave = checked_departures(departures, arrival, len(workload))
     shown = progress is True or (progress is None and not in_notebook())
-    with progress_bar("placing pods", len(workload), show=shown) as bar:
+    with progress_bar("placing pods", len(workload), show=shown, told=progress is not False) as bar:
         report = progress if callable(progress) else bar.reach
         return place_columns(
             cluster, workload, chosen, columns(cluster, workload, arrival),
@@ -155,7 +155,7 @@ def checked_order(order: npt.ArrayLike | None, pods: int) -> Ints | None:
     return arrival
 
 
-def _checked_departures(departures: npt.ArrayLike | None, order: Ints | None, pods: int) -> Ints | None:
+def checked_departures(departures: npt.ArrayLike | None, order: Ints | None, pods: int) -> Ints | None:
     if departures is None:
         return None
     numbers = np.asarray(departures)

@@ -28,10 +28,11 @@ class ProgressBar:
     One thread calls it, but for `say_compiling`. In a terminal it draws on stderr, so that stdout is for results alone.
     """
 
-    def __init__(self, label: str, total: int, *, silent: bool = False) -> None:
+    def __init__(self, label: str, total: int, *, silent: bool = False, told: bool = False) -> None:
         self._label = label
         self._total = total
         self._silent = silent
+        self._told = told
         self._done = 0
         self._started = time.monotonic()
         self._drawing: _Drawing | None = None
@@ -61,8 +62,11 @@ class ProgressBar:
             self._drawing.say(message)
 
     def say_compiling(self) -> None:
-        """Kernels have to be compiled first, which nothing else would explain."""
-        self.say("compiling kernels for the first time (half a minute to a minute, once)")
+        """Kernels have to be compiled first, which nothing else would explain: one line even where no bar is drawn."""
+        message = "compiling kernels for the first time (5 to 30 s, once)"
+        if self._silent and self._told:
+            print(message, file=sys.stderr, flush=True)
+        self.say(message)
 
     def close(self) -> None:
         """Leave the bar as it stands."""
@@ -144,9 +148,15 @@ class _Text(str):
 
 
 @contextmanager
-def progress_bar(label: str, total: int, *, show: bool = True) -> Iterator[ProgressBar]:
-    """A bar for a `with` block; a silent one where nobody looks: no terminal and no notebook, or show=False."""
-    bar = ProgressBar(label, total, silent=not (show and (sys.stderr.isatty() or in_notebook())))
+def progress_bar(
+    label: str, total: int, *, show: bool = True, told: bool | None = None
+) -> Iterator[ProgressBar]:
+    """A bar for a `with` block; a silent one where nobody looks: no terminal and no notebook, or show=False.
+
+    told : whether a silent one says that kernels are compiled, on stderr; as `show` if not given
+    """
+    silent = not (show and (sys.stderr.isatty() or in_notebook()))
+    bar = ProgressBar(label, total, silent=silent, told=show if told is None else told)
     _compiling.listen(bar.say_compiling)
     try:
         yield bar

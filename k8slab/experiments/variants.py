@@ -19,7 +19,14 @@ from k8slab.domain.resources import PODS
 from k8slab.errors import InputError, Interrupted, UnknownName
 from k8slab.experiments import manifest as manifests
 from k8slab.experiments.compare import measure
-from k8slab.experiments.placement import Placement, check_inputs, checked_order, columns, place_columns
+from k8slab.experiments.placement import (
+    Placement,
+    check_inputs,
+    checked_departures,
+    checked_order,
+    columns,
+    place_columns,
+)
 from k8slab.experiments.progress import ProgressBar, progress_bar
 from k8slab.policies import Policy, Ties, as_policy
 from k8slab.policies.policy import check_seed, check_ties
@@ -79,9 +86,10 @@ class WhatIf:
                 "workload_sha256": placement.workload.content_hash(), **scaled,
             }  # fmt: skip
         order = None if first.order is None else first.order.tolist()
+        left = None if first.departures is None else first.departures.tolist()
         return {
             "versions": manifests.versions(), **manifests.inputs(first.cluster, first.workload),
-            "order": order, "variants": told,
+            "order": order, "departures": left, "variants": told,
         }  # fmt: skip
 
     def __repr__(self) -> str:
@@ -104,6 +112,7 @@ def what_if(
     seed: int = 0,
     ties: Ties | None = None,
     order: npt.ArrayLike | None = None,
+    departures: npt.ArrayLike | None = None,
     progress: bool | None = None,
     workers: int | None = None,
 ) -> WhatIf:
@@ -113,7 +122,7 @@ def what_if(
                "policy": a name or a Policy; "seed": a number; "ties": "lowest" or "random";
                "weights": {score: weight} on the policy's scores;
                "requests": a factor, or {resource: factor}, of what pods ask, rounded up; not of "pods"
-    policy, seed, ties, order : as in `schedule`, for all variants that don't change them
+    policy, seed, ties, order, departures : as in `schedule`, for all variants that don't change them
     workers  : variants at a time, one a core if not given; the result is the same whatever the number
 
     Each placement is the one that `schedule` gives. The columns of cluster and workload are made
@@ -129,7 +138,7 @@ def what_if(
     [['as it is', 200], ['a third more', 187]]
     """
     check_inputs(cluster, workload)
-    plan = _Plan.of(cluster, workload, variants, as_policy(policy), check_seed(seed), ties, order)
+    plan = _Plan.of(cluster, workload, variants, as_policy(policy), check_seed(seed), ties, order, departures)
     if workers is not None and workers < 1:
         raise InputError(f"workers={workers}: wanted 1 or more, or None for one a core")
     done: dict[str, Placement] = {}
@@ -160,6 +169,7 @@ class _Plan:
     cluster: Cluster
     variants: Mapping[str, Changes]
     arrival: Ints | None
+    leave: Ints | None
     cases: Mapping[str, _Case]
 
     @classmethod
@@ -172,6 +182,7 @@ class _Plan:
         seed: int,
         ties: Ties | None,
         order: npt.ArrayLike | None,
+        departures: npt.ArrayLike | None,
     ) -> _Plan:
         """Raises InputError or UnknownName for what can't be placed."""
         if not isinstance(variants, Mapping) or not variants:
@@ -179,6 +190,7 @@ class _Plan:
         if not len(cluster):
             raise InputError(f"cannot place {len(workload):,} pods: the cluster has no nodes")
         arrival = checked_order(order, len(workload))
+        leave = checked_departures(departures, arrival, len(workload))
         shared: dict[str, tuple[Workload, tuple[NodeColumns, PodColumns]]] = {}
         cases = {}
         for name, changes in variants.items():
@@ -194,7 +206,7 @@ class _Plan:
             rule = changes.get("ties", ties)
             rule = chosen.ties if rule is None else check_ties(rule)
             cases[name] = _Case(chosen, check_seed(changes.get("seed", seed)), rule, *shared[key])
-        return cls(cluster, dict(variants), arrival, cases)
+        return cls(cluster, dict(variants), arrival, leave, cases)
 
     def execute(self, workers: int, bar: ProgressBar, done: dict[str, Placement]) -> None:
         """Fill `done` as variants finish. Kernels release the GIL, so threads use every core."""
@@ -228,6 +240,7 @@ class _Plan:
             return place_columns(
                 self.cluster, case.workload, case.policy, case.given,
                 seed=case.seed, ties=case.ties, arrival=self.arrival, path=None, progress=check,
+                leave=self.leave,
             )  # fmt: skip
         except _Stopped:
             return None

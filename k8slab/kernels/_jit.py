@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.options import DefaultOptions
 
 from k8slab.kernels import _compiling
+from k8slab.kernels._calling import Kernel
+
+_COUNTS: Final = "_nrt"
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,7 +23,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Kernels may call those of other files: the cache knows all of them.
     """
-    return _cached(njit(error_model="numpy", nogil=True)(function))
+    return _cached(function, counts=True)
 
 
 def borrowing_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,38 +33,61 @@ def borrowing_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     every array up and down, which made placing pods by FGD 2.7 times slower. The option is numba's
     own but not public; a numba without it compiles the same kernel with the counts.
     """
-    without_counts = {"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}
-    return _cached(njit(error_model="numpy", nogil=True, **without_counts)(function))
+    return _cached(function, counts=False)
 
 
-def _cached(compiled: Any) -> Callable[..., Any]:
+def _cached(function: Callable[..., Any], *, counts: bool) -> Callable[..., Any]:
+    # Told in both cases, as a kernel would else take it from the one that calls it.
+    option = {_COUNTS: counts} if hasattr(DefaultOptions, _COUNTS) else {}
+    compiled = Kernel(function, {"error_model": "numpy", "nogil": True, **option})
     try:
-        compiled._cache = _KernelCache(compiled.py_func)
+        compiled._cache = _KernelCache(function)
     except RuntimeError:
         # No folder can be written, not even the user's own: compile in each process then.
         compiled._cache = _NoCache()
-    dispatcher: Callable[..., Any] = compiled
-    return dispatcher
+    return compiled
 
 
 @cache
-def _stamp() -> str:
-    """A hash of all kernel files."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+def _stamp(file: Path) -> str:
+    """A hash of all that compiled code from a kernel's file may hold."""
+    texts = (b"%s\0%s" % (each.name.encode(), each.read_bytes()) for each in sorted(_reached_from(file)))
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()
+
+
+def _reached_from(file: Path) -> set[Path]:
+    """A kernel's file, all kernel files that it names, and that these name; and how they are compiled."""
+    found, known = [file], {file, *Path(__file__).parent.glob("_*.py")}
+    while found:
+        more = _named_in(found.pop()) - known
+        known |= more
+        found += more
+    return known
+
+
+@cache
+def _named_in(file: Path) -> frozenset[Path]:
+    """The kernel files that a file imports, and maybe some that it only speaks of."""
+    folder, text = Path(__file__).parent, file.read_text(encoding="utf-8")
+    if re.search(r"^\s*from\s+\.", text, re.MULTILINE):
+        return frozenset(folder.glob("*.py"))
+    imported = re.findall(r"from\s+k8slab\.kernels\s+import\s+(\([^)]*\)|[^\n]*)", text)
+    names = {*re.findall(r"k8slab\.kernels\.(\w+)", text), *re.findall(r"\w+", " ".join(imported))}
+    return frozenset(path for name in names if (path := folder / f"{name}.py").exists())
 
 
 class _KernelCache(FunctionCache):
-    """numba's cache on disk, valid for as long as no kernel file changes.
+    """numba's cache on disk, valid for as long as the kernel's file and those that it imports are as they were.
 
     numba's own looks at the function's file alone; but what was compiled from it holds the
-    kernels that it calls, which may stand in other files.
+    kernels that it calls, which may stand in other files. Kernels import nothing but numpy, numba
+    and kernels, so no other file of the package counts.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         base = self._impl.filename_base
-        stamp = (self._impl.locator.get_source_stamp(), _stamp())
+        stamp = (self._impl.locator.get_source_stamp(), _stamp(Path(function.__code__.co_filename)))
         self._cache_file = IndexDataCacheFile(cache_path=self._cache_path, filename_base=base, source_stamp=stamp)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:

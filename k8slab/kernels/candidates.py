@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from k8slab.kernels._jit import borrowing_kernel, kernel
+from k8slab.kernels._jit import borrowing_kernel
 from k8slab.kernels.choice import draw01
 from k8slab.kernels.company import AWAY, HARD, LIKED, SOFT, TAKEN, WANTED
 from k8slab.kernels.forest import (
@@ -84,7 +84,7 @@ class News(NamedTuple):
     slots: Ints
 
 
-@kernel
+@borrowing_kernel
 def place_by_groups(
     pods, news, pod_class, forest, marks, load, rows, sites, relations, scoring, draws, stops, scratch, chosen
 ):
@@ -186,7 +186,7 @@ def _feasible(c, kin, forest, marks, load, relations, scratch):
     for cell in range(marks.kins[kin, CELLS]):
         of[SLOT, cell] = -1
         if marks.cells[start + cell, MANY] > 0:
-            who = _sample(marks.cells[start + cell, ALIKE], forest)
+            who = _sample(np.int64(marks.cells[start + cell, ALIKE]), forest)
             of[WHO, found], of[OF_GROUP, found], of[OF_CELL, found] = who, -1, cell
             found += 1
     found = _refuse(found, kin, marks, load, relations, scratch)

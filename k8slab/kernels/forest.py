@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from k8slab.kernels._jit import borrowing_kernel, kernel
+from k8slab.kernels._jit import borrowing_kernel
 from k8slab.kernels.company import CONFLICTING
 from k8slab.kernels.scan import ALLOWED_ROW, BONUS_ROW, HELD, PORTS_KEY, REQUEST, SCORED
 from k8slab.kernels.scores import Asked, score_pairs
@@ -112,7 +112,7 @@ class Scratch(NamedTuple):
 # -- a node's row -------------------------------------------------------------------
 
 
-@kernel
+@borrowing_kernel
 def score_row(node, rows, load, relations, scoring, scratch):
     """Fill VALUE with a node's score for every class before anything is normalised, -1 where it doesn't fit."""
     request, room, value = rows.amount[REQUEST], scratch.columns[ROOM], scratch.values[VALUE]
@@ -151,7 +151,7 @@ def score_row(node, rows, load, relations, scoring, scratch):
                 value[c] = -1
 
 
-@kernel
+@borrowing_kernel
 def _score_amounts(node, rows, load, scoring, scratch):
     """Fill TOTAL with the weighted scores of what the node would hold."""
     used, request, can = scratch.amounts[USED], rows.amount[REQUEST], scratch.amounts[CAN]

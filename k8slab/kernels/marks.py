@@ -76,7 +76,7 @@ def count(kin, node, forest, marks, load, relations):
     amounts, rows, start = load.amounts, relations.rows, relations.start
     for j in range(start[GAINS, kin], start[GAINS, kin + 1]):
         counter, gain = rows[j, 0], rows[j, 1]
-        slot = relations.layout[relations.counter[counter, 0], node]
+        slot = np.int64(relations.layout[relations.counter[counter, 0], node])
         if slot == 0:
             continue
         at = relations.counter[counter, 1] + slot
