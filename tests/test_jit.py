@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba import version_info
 from numba.core.errors import TypingError
 
 import k8slab
@@ -62,9 +63,7 @@ def ask(package: Path, **folders: Path) -> list[str]:
     environment.pop("NUMBA_CACHE_DIR", None)
     environment |= {name: str(path) for name, path in folders.items()}
     command = [sys.executable, "-c", ASK]
-    run = subprocess.run(
-        command, env=environment, cwd=package.parent, capture_output=True, text=True, check=False
-    )
+    run = subprocess.run(command, env=environment, cwd=package.parent, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout.split()
 
@@ -185,3 +184,16 @@ def test_the_listener_is_told_once():
     _compiling.tell()
     _compiling.tell()
     assert told == ["once"]
+
+
+def test_a_numba_that_was_not_tried_compiles_its_own_way():
+    def add(a, b):
+        return a + b
+
+    from k8slab.kernels._calling import Kernel
+
+    assert version_info.short in _jit._TRIED
+    tried, untried = (_jit._dispatcher(add, {"nogil": True}, version) for version in (version_info.short, (0, 61)))
+    assert isinstance(tried, Kernel)
+    assert not isinstance(untried, Kernel)
+    assert tried(1, 2) == untried(1, 2) == 3

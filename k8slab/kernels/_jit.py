@@ -9,13 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from numba import njit, version_info
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.options import DefaultOptions
 
 from k8slab.kernels import _compiling
-from k8slab.kernels._calling import Kernel
 
 _COUNTS: Final = "_nrt"
+# `_calling` is made of what numba calls internal. A numba that it wasn't tried with compiles its own, slower way.
+_TRIED: Final = ((0, 68),)
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,13 +41,22 @@ def borrowing_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 def _cached(function: Callable[..., Any], *, counts: bool) -> Callable[..., Any]:
     # Told in both cases, as a kernel would else take it from the one that calls it.
     option = {_COUNTS: counts} if hasattr(DefaultOptions, _COUNTS) else {}
-    compiled = Kernel(function, {"error_model": "numpy", "nogil": True, **option})
+    compiled = _dispatcher(function, {"error_model": "numpy", "nogil": True, **option}, version_info.short)
     try:
         compiled._cache = _KernelCache(function)
     except RuntimeError:
         # No folder can be written, not even the user's own: compile in each process then.
         compiled._cache = _NoCache()
-    return compiled
+    dispatcher: Callable[..., Any] = compiled
+    return dispatcher
+
+
+def _dispatcher(function: Callable[..., Any], options: dict[str, Any], version: tuple[int, int]) -> Any:
+    if version not in _TRIED:
+        return njit(**options)(function)
+    from k8slab.kernels._calling import Kernel
+
+    return Kernel(function, options)
 
 
 @cache
