@@ -45,7 +45,7 @@ WHEN_CALLED = {("analysis", "experiments"), ("simulation", "analysis")}
 
 # Layer -> third-party packages that may be loaded with the module. numpy always may.
 THIRD_PARTY: dict[str, set[str]] = {
-    "kernels": {"numba"},
+    "kernels": {"numba", "llvmlite"},  # numba's own back end, where LLVM finds no SIMD by itself
     "experiments": {"pandas", "scipy", "matplotlib", "rich"},
     "analysis": {"pandas", "scipy", "matplotlib", "jinja2"},
     "cli": {"typer", "rich"},

@@ -323,7 +323,10 @@ def _ordered(members, sums, tilts):
     each = max((-(-count // strips) + SIZE - 1) // SIZE, 1) * SIZE
     for start in range(0, count, each):
         strip = by_sum[start : start + each]
-        by_sum[start : start + each] = _counted(_binned(strip, tilts), _BINS, strip)[0]
+        ordered = _counted(_binned(strip, tilts), _BINS, strip)[0]
+        # One by one: for a slice numba also compiles the message that it would not fit, which takes 4 seconds.
+        for i in range(strip.shape[0]):
+            strip[i] = ordered[i]
     return by_sum
 
 

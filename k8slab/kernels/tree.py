@@ -13,10 +13,10 @@ import numpy.typing as npt
 from k8slab.kernels._jit import borrowing_kernel, kernel
 from k8slab.kernels.blocks import best_in_blocks, fill_blocks, move_node
 from k8slab.kernels.choice import draw01
+from k8slab.kernels.lanes import FANOUT, LANES, raise_lanes
 from k8slab.kernels.pair import score_by_pair
+from k8slab.kernels.points import Points, are_whole, score_whole
 from k8slab.kernels.scores import Asked, Floats, Ints, score_pairs
-
-FANOUT = 8
 
 
 class Tree(NamedTuple):
@@ -24,14 +24,16 @@ class Tree(NamedTuple):
 
     best   : uint8, uint16 or uint32 [T, C]  level 0 holds a row a node: 1 + its score, 0 where a
              class doesn't fit
-    counts : uint16[T - N0, C]  from level 1 up, how many nodes below have that best; no rows
+    few    : uint8[., C]   in levels 1 and 2, how many nodes below a row have its best; no rows
              unless ties are drawn
+    many   : uint16[., C]  the same in the levels above
     offset : int64[L + 1]  first row of each level. The last level has some rows, which are looked at
              one by one: that costs a pod less than levels above them cost each change
     """
 
     best: npt.NDArray[Any]
-    counts: npt.NDArray[np.uint16]
+    few: npt.NDArray[np.uint8]
+    many: npt.NDArray[np.uint16]
     offset: Ints
 
 
@@ -44,6 +46,7 @@ class Leaves(NamedTuple):
     allowed : int32[K, C]    -1 where a class may use nodes of that kind, else 0
     kind    : int32[N]
     bonus   : float64[N]     a score that depends on the node alone
+    points  : what else their scores hang on
     """
 
     allocatable: Floats
@@ -53,6 +56,7 @@ class Leaves(NamedTuple):
     allowed: npt.NDArray[np.int32]
     kind: npt.NDArray[np.int32]
     bonus: Floats
+    points: Points
 
 
 class Classes(NamedTuple):
@@ -69,30 +73,41 @@ class Classes(NamedTuple):
 
 
 @borrowing_kernel
-def _score_by_pair(node, leaves, pair, points):
-    """Fill `points`, int32[C]: 1 + the node's score for every class, whether it fits or not."""
-    has, holds = leaves.allocatable[node], leaves.requested[node]
-    score_by_pair(has, holds, leaves.request, leaves.bonus[node], pair, points)
+def _score_by_pair(node, leaves, pair, points, best):
+    """Fill a node's row: 1 + its score for every class, 0 where that doesn't fit. points : int32[C], scratch"""
+    has, holds, extra, kind = leaves.allocatable[node], leaves.requested[node], leaves.bonus[node], leaves.kind[node]
+    request = leaves.request
+    if are_whole(has, holds, pair, leaves.points):
+        score_whole(has, holds, request, extra, pair, leaves.points, leaves.allowed, kind, best, node)
+        for r in range(request.shape[0]):
+            left = has[r] - holds[r]
+            if left < leaves.most[r] and r != pair.first and r != pair.second:
+                _clear_too_large(request[r], left, best[node])
+    else:
+        score_by_pair(has, holds, request, extra, pair, points)
+        _write_row(node, leaves, points, best)
+
+
+@borrowing_kernel
+def _clear_too_large(ask, left, row):
+    for c in range(row.shape[0]):
+        row[c] = row[c] if (ask[c] <= left) | (ask[c] <= 0.0) else 0
 
 
 @borrowing_kernel
 def _write_row(node, leaves, points, best):
     """A node's row is its points, but 0 for the classes that don't fit."""
-    request, kind = leaves.request, leaves.kind[node]
-    for r in range(request.shape[0]):
+    for c in range(points.shape[0]):
+        best[node, c] = points[c] & leaves.allowed[leaves.kind[node], c]
+    for r in range(leaves.request.shape[0]):
         left = leaves.allocatable[node, r] - leaves.requested[node, r]
         if left < leaves.most[r]:
-            for c in range(points.shape[0]):
-                points[c] = points[c] if (request[r, c] <= left) | (request[r, c] <= 0.0) else 0
-    for c in range(points.shape[0]):
-        points[c] &= leaves.allowed[kind, c]
-    for c in range(points.shape[0]):
-        best[node, c] = points[c]
+            _clear_too_large(leaves.request[r], left, best[node])
 
 
 @kernel
-def _score_by_kernels(node, leaves, scoring, points, wide):
-    """As `score_by_pair`, for any scores. wide : float64[2 * R + 2, C], scratch."""
+def _score_by_kernels(node, leaves, scoring, points, wide, best):
+    """As `_score_by_pair`, for any scores. wide : float64[2 * R + 2, C], scratch."""
     request = leaves.request
     resources = request.shape[0]
     used, can, part, total = wide[:resources], wide[resources : 2 * resources], wide[-2], wide[-1]
@@ -105,112 +120,88 @@ def _score_by_kernels(node, leaves, scoring, points, wide):
     extra = leaves.bonus[node]
     for c in range(points.shape[0]):
         points[c] = np.int32(total[c] + extra) + 1
+    _write_row(node, leaves, points, best)
 
 
 @borrowing_kernel
-def _combine(rows, child, most):
-    """Fill `most` with the maxima over the eight rows from `child` on, a class at a time."""
-    # Written out: what numba makes of a loop over the eight is not SIMD.
-    for c in range(most.shape[0]):
-        left, right = rows[child, c], rows[child + 1, c]
-        first = left if left > right else right
-        left, right = rows[child + 2, c], rows[child + 3, c]
-        second = left if left > right else right
-        left, right = rows[child + 4, c], rows[child + 5, c]
-        third = left if left > right else right
-        left, right = rows[child + 6, c], rows[child + 7, c]
-        fourth = left if left > right else right
-        first = first if first > second else second
-        third = third if third > fourth else fourth
-        most[c] = first if first > third else third
+def _raise_family(tree, level, parent, is_drawn):
+    """Take in a level's eight rows below a row of the next; gives whether that changed the row."""
+    rows, few, many, offset = tree
+    child, row = offset[level] + parent * FANOUT, offset[level + 1] + parent
+    below, above = child - offset[1], row - offset[1]
+    fewer, more = below - few.shape[0], above - few.shape[0]
+    changed = False
+    for c in range(0, rows.shape[1], LANES):
+        if not is_drawn:
+            changed |= raise_lanes(rows, child, row, c, None, 0, None, 0)
+        elif level == 0:
+            changed |= raise_lanes(rows, child, row, c, None, 0, few, above)
+        elif level == 1:
+            changed |= raise_lanes(rows, child, row, c, few, below, few, above)
+        elif level == 2:
+            changed |= raise_lanes(rows, child, row, c, few, below, many, more)
+        else:
+            changed |= raise_lanes(rows, child, row, c, many, fewer, many, more)
+    return changed
 
 
 @borrowing_kernel
-def _count_leaves(rows, child, most, many):
-    """Fill `many` with how many of the eight nodes from `child` on have the maximum."""
-    for c in range(many.shape[0]):
-        best = most[c]
-        low = np.uint16(rows[child, c] == best) + np.uint16(rows[child + 1, c] == best)
-        low += np.uint16(rows[child + 2, c] == best) + np.uint16(rows[child + 3, c] == best)
-        high = np.uint16(rows[child + 4, c] == best) + np.uint16(rows[child + 5, c] == best)
-        high += np.uint16(rows[child + 6, c] == best) + np.uint16(rows[child + 7, c] == best)
-        many[c] = low + high
-
-
-@borrowing_kernel
-def _count_below(rows, held, child, below, most, many):
-    """Fill `many` with how many nodes below the eight rows from `child` on have the maximum."""
-    for c in range(many.shape[0]):
-        best = most[c]
-        # Products: conditional values would end SIMD.
-        low = held[below, c] * (rows[child, c] == best) + held[below + 1, c] * (rows[child + 1, c] == best)
-        low += held[below + 2, c] * (rows[child + 2, c] == best) + held[below + 3, c] * (rows[child + 3, c] == best)
-        high = held[below + 4, c] * (rows[child + 4, c] == best) + held[below + 5, c] * (rows[child + 5, c] == best)
-        high += held[below + 6, c] * (rows[child + 6, c] == best) + held[below + 7, c] * (rows[child + 7, c] == best)
-        many[c] = low + high
-
-
-@borrowing_kernel
-def _replace(row, new):
-    """Copy `new` into a row; gives whether they differed."""
-    same = True
-    for c in range(new.shape[0]):
-        same &= row[c] == new[c]
-    if same:
-        return False
-    for c in range(new.shape[0]):
-        row[c] = new[c]
-    return True
-
-
-@borrowing_kernel
-def raise_change(tree, node, is_drawn, most, many):
-    """Carry a node's new row up the tree, as far as it changes anything. most, many : [C], scratch."""
-    rows, counts, offset = tree
+def raise_change(tree, node, is_drawn):
+    """Carry a node's new row up the tree, as far as it changes anything."""
     parent = node
-    for level in range(offset.shape[0] - 2):
+    for level in range(tree.offset.shape[0] - 2):
         parent //= FANOUT
-        child, row = offset[level] + parent * FANOUT, offset[level + 1] + parent
-        _combine(rows, child, most)
-        changed = _replace(rows[row], most)
-        if is_drawn:
-            above = row - offset[1]
-            if level == 0:
-                _count_leaves(rows, child, most, many)
-            else:
-                _count_below(rows, counts, child, child - offset[1], most, many)
-            changed |= _replace(counts[above], many)
-        if not changed:
+        if not _raise_family(tree, level, parent, is_drawn):
             return
+
+
+# A rank that no tie has.
+_BEYOND = 1 << 40
+
+
+@borrowing_kernel
+def _pick(tree, first, stop, c, best, held, below, skip):
+    """Which of a level's rows has the tied node of this rank, and its rank there.
+
+    held : how many below each row, from `below` on, have its best; None for one each
+    """
+    passed, place, before = np.int64(0), first, np.int64(0)
+    for k in range(stop - first):
+        # No branches: the processor would foresee half of them at best.
+        passed += (tree.best[first + k, c] == best) * (np.int64(1) if held is None else np.int64(held[below + k, c]))
+        place += passed <= skip
+        before = passed if passed <= skip else before
+    return place, skip - before
+
+
+@borrowing_kernel
+def _pick_at(tree, level, first, stop, c, best, is_drawn, skip):
+    below = first - tree.offset[1]
+    if not is_drawn or level == 0:
+        return _pick(tree, first, stop, c, best, None, 0, skip)
+    if level < 3:
+        return _pick(tree, first, stop, c, best, tree.few, below, skip)
+    return _pick(tree, first, stop, c, best, tree.many, below - tree.few.shape[0], skip)
 
 
 @borrowing_kernel
 def descend(tree, c, is_drawn, draw):
     """The node row of the class's best score: the lowest, or the one that `draw` in [0, 1) picks; -1 for none."""
-    rows, counts, offset = tree
+    rows, offset = tree.best, tree.offset
     top = offset.shape[0] - 2
-    best, many = rows[offset[top], c], 0
-    for row in range(offset[top], offset[top + 1]):
-        here = rows[row, c]
-        if here > best:
-            best, many = here, 0
-        if is_drawn & (here == best):
-            many += np.int64(counts[row - offset[1], c]) if top > 0 else 1
-    if best == 0:
-        return -1
-    skip = int(draw * many)
     first, stop = offset[top], offset[top + 1]
-    place = 0
+    best = rows[first, c]
+    for row in range(first, stop):
+        best = rows[row, c] if rows[row, c] > best else best
+    if best == 0:
+        return np.int64(-1)
+    skip = np.int64(0)
+    if is_drawn:
+        # Past the last of them all, what a rank was lowered by is how many there are.
+        skip = np.int64(draw * (_BEYOND - _pick_at(tree, top, first, stop, c, best, is_drawn, _BEYOND)[1]))
     for level in range(top, -1, -1):
-        for row in range(first, stop):
-            if rows[row, c] == best:
-                here = 1
-                if is_drawn & (level > 0):
-                    here = np.int64(counts[row - offset[1], c])
-                if not is_drawn or skip < here:
-                    place = row - offset[level]
-                    break
-                skip -= here
+        row, skip = _pick_at(tree, level, first, stop, c, best, is_drawn, skip)
+        place = row - offset[level]
         if level > 0:
             first = offset[level - 1] + place * FANOUT
             stop = first + FANOUT
@@ -223,10 +214,9 @@ def score_nodes(nodes, best, leaves, scoring, pair):
     points, wide = _scratch(leaves.request)
     for i in range(nodes.shape[0]):
         if scoring is not None:
-            _score_by_kernels(nodes[i], leaves, scoring, points, wide)
+            _score_by_kernels(nodes[i], leaves, scoring, points, wide, best)
         if pair is not None:
-            _score_by_pair(nodes[i], leaves, pair, points)
-        _write_row(nodes[i], leaves, points, best)
+            _score_by_pair(nodes[i], leaves, pair, points, best)
 
 
 @kernel
@@ -238,16 +228,10 @@ def _scratch(request):
 @kernel
 def fill_above(tree, is_drawn):
     """Fill the levels above the leaves."""
-    rows, counts, offset = tree
+    offset = tree.offset
     for level in range(offset.shape[0] - 2):
-        for parent in range(offset[level + 2] - offset[level + 1]):
-            child, row = offset[level] + parent * FANOUT, offset[level + 1] + parent
-            if child < offset[level + 1]:
-                _combine(rows, child, rows[row])
-                if is_drawn and level == 0:
-                    _count_leaves(rows, child, rows[row], counts[row - offset[1]])
-                elif is_drawn:
-                    _count_below(rows, counts, child, child - offset[1], rows[row], counts[row - offset[1]])
+        for parent in range((offset[level + 1] - offset[level]) // FANOUT):
+            _raise_family(tree, level, parent, is_drawn)
 
 
 # What interrupts a run: all pods placed, a pod that fits nowhere, a node to score by kernels that
@@ -256,24 +240,22 @@ _DONE, _STOPPED, _UNSCORED, _FULL = 0, 1, 2, 3
 
 
 @borrowing_kernel
-def _settle(node, tree, leaves, blocks, pair, is_drawn, scratch):
+def _settle(node, tree, leaves, blocks, pair, is_drawn, points):
     """Take in that a node holds more or less than before, as far as that needs no memory; gives what is left to do."""
-    points, most, many = scratch
     if points.shape[0]:
         if pair is None:
             return _UNSCORED
         # Asked again so that numba leaves it out where there is none.
         if pair is not None:
-            _score_by_pair(node, leaves, pair, points)
-        _write_row(node, leaves, points, tree.best)
-        raise_change(tree, node, is_drawn, most, many)
+            _score_by_pair(node, leaves, pair, points, tree.best)
+        raise_change(tree, node, is_drawn)
     if blocks is not None and not move_node(blocks, node, leaves, pair):
         return _FULL
     return _DONE
 
 
 @borrowing_kernel
-def _run(at, stop, pod_class, classes, tree, leaves, blocks, pair, leaving, draws, stops, chosen, scratch):
+def _run(at, stop, pod_class, classes, tree, leaves, blocks, pair, leaving, draws, stops, chosen, points):
     """Place pods from at[0] on until something interrupts, and say what; at[2] is the node concerned."""
     is_drawn, seed, pod_row = draws
     leaves_from, leavers = leaving
@@ -303,36 +285,28 @@ def _run(at, stop, pod_class, classes, tree, leaves, blocks, pair, leaving, draw
             at[2] = node
             for r in range(requested.shape[1]):
                 requested[node, r] += sign * request[r, c]
-            left = _settle(node, tree, leaves, blocks, pair, is_drawn, scratch)
+            left = _settle(node, tree, leaves, blocks, pair, is_drawn, points)
             if left != _DONE:
                 return left
 
 
 @kernel
-def _finish(node, tree, leaves, blocks, scoring, pair, is_drawn, scratch, wide):
+def _finish(node, tree, leaves, blocks, scoring, pair, is_drawn, points, wide):
     """Do what `_settle` left to do about a node."""
-    points, most, many = scratch
     if scoring is not None:
-        _score_by_kernels(node, leaves, scoring, points, wide)
-        _write_row(node, leaves, points, tree.best)
-        raise_change(tree, node, is_drawn, most, many)
+        _score_by_kernels(node, leaves, scoring, points, wide, tree.best)
+        raise_change(tree, node, is_drawn)
     if blocks is not None:
         fill_blocks(blocks, leaves, pair)
-
-
-@kernel
-def _row_scratch(tree, points):
-    return points, np.empty(points.shape[0], tree.best.dtype), np.empty(points.shape[0], np.uint16)
 
 
 @kernel
 def rescore(nodes, tree, leaves, blocks, scoring, pair, is_drawn):
     """Take in that the caller changed what these nodes hold. nodes : int64[]"""
     points, wide = _scratch(leaves.request)
-    scratch = _row_scratch(tree, points)
     for i in range(nodes.shape[0]):
-        if _settle(nodes[i], tree, leaves, blocks, pair, is_drawn, scratch) != _DONE:
-            _finish(nodes[i], tree, leaves, blocks, scoring, pair, is_drawn, scratch, wide)
+        if _settle(nodes[i], tree, leaves, blocks, pair, is_drawn, points) != _DONE:
+            _finish(nodes[i], tree, leaves, blocks, scoring, pair, is_drawn, points, wide)
 
 
 @kernel
@@ -355,9 +329,8 @@ def place_by_tree(at, stop, pod_class, classes, tree, leaves, blocks, scoring, p
     chosen    : int64[P]  filled with node rows, -1 where no node fits
     """
     points, wide = _scratch(leaves.request)
-    scratch = _row_scratch(tree, points)
     while True:
-        left = _run(at, stop, pod_class, classes, tree, leaves, blocks, pair, leaving, draws, stops, chosen, scratch)
+        left = _run(at, stop, pod_class, classes, tree, leaves, blocks, pair, leaving, draws, stops, chosen, points)
         if left <= _STOPPED:
             return
-        _finish(at[2], tree, leaves, blocks, scoring, pair, draws[0], scratch, wide)
+        _finish(at[2], tree, leaves, blocks, scoring, pair, draws[0], points, wide)

@@ -83,8 +83,8 @@ class Kept:
         column = np.full(problem.classes, -1, dtype=np.int32)
         site, samples, verdicts = verdicts_of(problem, run)
         allowed, kind, some = kinds_of(verdicts)
-        leaves = leaves_of(problem, column, allowed[:, site], kind)
         first, pair = groups_of(problem, kind)[1], pair_of(problem)
+        leaves = leaves_of(problem, column, allowed[:, site], kind, pair)
         if pair is None or len(first) > MOST_GROUPS:
             return None
         room = 2 * problem.classes + 16

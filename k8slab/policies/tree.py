@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from k8slab.domain.columns import Ints
 from k8slab.policies.compiled import Problem, allowed_nodes, draws, grouped, in_batches, pair_of, sites
+from k8slab.policies.plugins import Floats
 from k8slab.policies.policy import Decisions, Policy, Ties
 from k8slab.policies.preempting import Preemptions, may_preempt
 from k8slab.policies.run import Run
@@ -23,14 +24,13 @@ from k8slab.policies.snapshot import Snapshot
 if TYPE_CHECKING:
     from k8slab.kernels.blocks import Blocks
     from k8slab.kernels.pair import Pair
+    from k8slab.kernels.points import Points
     from k8slab.kernels.tree import Leaves, Tree
 
 TREE_BYTES: Final = int(os.environ.get("K8SLAB_TREE_BYTES", 3 * 2**29))
 # The top of a tree: few rows, and a level whose nodes 16 bits can count.
 _TOP_ROWS: Final = 32
 _TOP_LEVEL: Final = 5
-# Columns are brought to a multiple of this, so that SIMD has no odd ones left.
-_LANES: Final = 16
 # What a column costs each change, and what a look at the blocks costs beside what it costs a node, in
 # nanoseconds as measured for 1,000 to 100,000 nodes. Only how they compare matters.
 _COLUMN_NS: Final = {"lowest": 5.0, "random": 10.0}
@@ -46,7 +46,7 @@ def tree_is_faster(problem: Problem, ties: Ties) -> bool:
     """A pod costs the scan all nodes, the tree its columns; and the tree must fit in memory."""
     columns = int((columns_of(problem, ties) >= 0).sum())
     best = np.dtype(_dtype(problem)).itemsize
-    size = problem.nodes * columns * (best * 8 / 7 + 2 / 7 * (ties == "random"))
+    size = problem.nodes * columns * (best * 8 / 7 + (ties == "random") / 5)
     return 2 * columns <= problem.nodes and size <= TREE_BYTES
 
 
@@ -93,9 +93,9 @@ class _Grown:
         site, _, verdicts = verdicts_of(problem, run)
         by_site, kind, _ = kinds_of(verdicts)
         allowed = np.ascontiguousarray(by_site[:, site])
-        self._leaves = state = leaves_of(problem, column, allowed, kind)
-        self._classes = Classes(column, problem.request, allowed)
         self._pair = pair_of(problem)
+        self._leaves = state = leaves_of(problem, column, allowed, kind, self._pair)
+        self._classes = Classes(column, problem.request, allowed)
         self._scoring = problem.scoring if self._pair is None else None
         self._blocks = None
         if self._pair is not None and (column < 0).any():
@@ -149,13 +149,18 @@ class _Grown:
 
 
 def leaves_of(
-    problem: Problem, column: npt.NDArray[np.int32], allowed: npt.NDArray[np.int32], kind: npt.NDArray[np.int32]
+    problem: Problem,
+    column: npt.NDArray[np.int32],
+    allowed: npt.NDArray[np.int32],
+    kind: npt.NDArray[np.int32],
+    pair: Pair | None,
 ) -> Leaves:
+    from k8slab.kernels.lanes import LANES
     from k8slab.kernels.tree import Leaves
 
     classes = np.flatnonzero(column >= 0)
     classes = classes[np.argsort(column[classes])]
-    odd = ((0, 0), (0, -len(classes) % _LANES))
+    odd = ((0, 0), (0, -len(classes) % LANES))
     request = np.ascontiguousarray(np.pad(problem.request[:, classes], odd))
     return Leaves(
         allocatable=np.ascontiguousarray(problem.allocatable.T),
@@ -165,7 +170,20 @@ def leaves_of(
         allowed=np.ascontiguousarray(np.pad(allowed[:, classes], odd)),
         kind=kind,
         bonus=problem.bonus,
+        points=_points_of(request, pair),
     )
+
+
+def _points_of(request: Floats, pair: Pair | None) -> Points:
+    from k8slab.kernels.points import MEAN_BITS, MOST_WEIGHT, Points
+
+    if pair is None:
+        return Points(np.zeros(2, np.int32), 0, np.zeros((1, 0), np.int32))
+    use, first, second, balance = pair.weight.tolist()
+    whole = int(first + second)
+    share = np.array([first, second]) * (-(-(1 << MEAN_BITS) // whole) if 0 < whole <= MOST_WEIGHT else 0)
+    balances = np.where(request[pair.first] + request[pair.second] > 0, balance, 0).astype(np.int32)
+    return Points(share.astype(np.int32), int(use), np.ascontiguousarray(balances[None]))
 
 
 def verdicts_of(problem: Problem, run: Run) -> tuple[npt.NDArray[np.int32], Ints, npt.NDArray[np.bool_]]:
@@ -199,7 +217,8 @@ def alike(*columns: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], Ints]:
 
 def empty_tree(nodes: int, classes: int, dtype: type[np.unsignedinteger[Any]], ties: Ties) -> Tree:
     """A tree over so many nodes, none of which fits any class."""
-    from k8slab.kernels.tree import FANOUT, Tree
+    from k8slab.kernels.lanes import FANOUT
+    from k8slab.kernels.tree import Tree
 
     offset, rows = [0], nodes
     while rows > _TOP_ROWS and len(offset) <= _TOP_LEVEL:
@@ -207,10 +226,12 @@ def empty_tree(nodes: int, classes: int, dtype: type[np.unsignedinteger[Any]], t
         rows = -(-rows // FANOUT)
     offset.append(offset[-1] + rows)
     # Rows that pad a level to full families fit nothing.
-    counted = offset[-1] - offset[1] if ties == "random" else 0
+    few = offset[min(3, len(offset) - 1)] - offset[1] if ties == "random" else 0
+    many = offset[-1] - offset[1] - few if ties == "random" else 0
     return Tree(
         np.zeros((offset[-1], classes), dtype=dtype),
-        np.zeros((counted, classes), dtype=np.uint16),
+        np.zeros((few, classes), dtype=np.uint8),
+        np.zeros((many, classes), dtype=np.uint16),
         np.array(offset, dtype=np.int64),
     )
 
