@@ -112,7 +112,7 @@ def test_classes_without_a_column_decide_alike(name, problem, seed, ties, look):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tree, "FEW", 0)
         patch.setattr(tree, "_LOOK_NS", look)
-        patch.setattr(tree, "_LOOK_NODE_NS", 0.0)
+        patch.setattr(tree, "_LOOK_NODE_NS", {"lowest": 0.0, "random": 0.0})
         rows = placed(policies.policy(name), *problem, "tree", seed=seed, ties=ties)
     assert rows == placed(policies.policy(name), *problem, "stepwise", seed=seed, ties=ties)
 

@@ -31,11 +31,13 @@ TREE_BYTES: Final = int(os.environ.get("K8SLAB_TREE_BYTES", 3 * 2**29))
 # The top of a tree: few rows, and a level whose nodes 16 bits can count.
 _TOP_ROWS: Final = 32
 _TOP_LEVEL: Final = 5
-# What a column costs each change, and what a look at the blocks costs beside what it costs a node, in
-# nanoseconds as measured for 1,000 to 100,000 nodes. Only how they compare matters.
-_COLUMN_NS: Final = {"lowest": 5.0, "random": 10.0}
+# What a column costs each change, what a look at the blocks costs beside what it costs a node, and what it
+# costs a change a node that there are blocks, which are now and then made anew: nanoseconds, as measured on
+# 100,000 nodes. Only how they compare matters.
+_COLUMN_NS: Final = {"lowest": 3.5, "random": 8.5}
 _LOOK_NS: Final = 4_000.0
-_LOOK_NODE_NS: Final = 0.3
+_LOOK_NODE_NS: Final = {"lowest": 0.45, "random": 1.2}
+_KEEP_NODE_NS: Final = 0.08
 # So few classes get a column each: that is as fast, and then the blocks needn't be compiled.
 FEW: Final = 256
 # Nodes in more groups than this would stand in blocks that are nearly empty.
@@ -58,8 +60,10 @@ def columns_of(problem: Problem, ties: Ties) -> npt.NDArray[np.int32]:
     many = np.bincount(problem.pod_class, minlength=problem.classes)
     order = np.argsort(-many, kind="stable")
     left = 1.0 - np.append(0, np.cumsum(many[order])) / max(len(problem.pod_class), 1)
-    look = _LOOK_NS + _LOOK_NODE_NS * problem.nodes
-    count = int(np.argmin(_COLUMN_NS[ties] * np.arange(problem.classes + 1) + look * left))
+    look = _LOOK_NS + _LOOK_NODE_NS[ties] * problem.nodes
+    numbers = np.arange(problem.classes + 1)
+    keep = _KEEP_NODE_NS * problem.nodes * (numbers < problem.classes)
+    count = int(np.argmin(_COLUMN_NS[ties] * numbers + look * left + keep))
     column = np.full(problem.classes, -1, dtype=np.int32)
     column[order[:count]] = everyone[:count]
     return column
