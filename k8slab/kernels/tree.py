@@ -156,7 +156,7 @@ def raise_change(tree, node, is_drawn):
 
 
 # A rank that no tie has.
-_BEYOND = 1 << 40
+_BEYOND = np.int64(1 << 40)
 
 
 @borrowing_kernel
