@@ -329,14 +329,15 @@ class Watch:
         columns = world.sink.columns("healing")
         new = range(self.told, len(columns["action"]))
         self.told = len(columns["action"])
-        if any(columns["action"][k] == "evict" and columns["reason"][k] == "maintenance" for k in new):
-            for name, desired in self.budgets.items():
+        # Taints and failures don't ask a budget; only whose pods a drain evicted must be left as many as it says.
+        drained = [k for k in new if columns["action"][k] == "evict" and columns["reason"][k] == "maintenance"]
+        touched = {int(state.pod_owner[columns["pod_row"][k]]) for k in drained}
+        for name, desired in self.budgets.items():
+            if world.workloads.owner(name) in touched:
                 pods = world.workloads.pods(world.workloads.owner(name))
                 pods = pods[state.pod_alive[pods] & (state.pod_leaving[pods] == 0)]
                 healthy = int((state.pod_ready_ns[pods] <= at).sum())
-                touched = {int(state.pod_owner[columns["pod_row"][k]]) for k in new if columns["action"][k] == "evict"}
-                if world.workloads.owner(name) in touched:
-                    assert healthy >= desired, f"{healthy} of {name} are healthy after a drain, {desired} must be"
+                assert healthy >= desired, f"{healthy} of {name} are healthy after a drain, {desired} must be"
 
 
 def histories():

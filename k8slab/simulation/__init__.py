@@ -6,7 +6,8 @@ Weibull, LogNormal, Uniform, Fixed, Empirical), and what it uses (Usage, Load); 
 (HorizontalAutoscaler, ThresholdAutoscaler), what breaks (NodeFailures, ZoneFailures, PodCrashes
 and the other faults), and who watches and heals (Health, DisruptionBudget, Drain). What nodes an
 autoscaler may add: InstanceType, InstanceCatalogue, NodeGroup; a cluster to start with: cluster_of.
-Where what is decided is committed: Store.
+Who adds them, moves pods and resizes them: ClusterAutoscaler, Descheduler, VerticalAutoscaler. What
+may enter: Namespace, Quota, LimitRange. Where what is decided is committed: Store.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from k8slab.simulation.autoscalers import Metric as Metric
     from k8slab.simulation.autoscalers import ScalingBehavior as ScalingBehavior
     from k8slab.simulation.autoscalers import ThresholdAutoscaler as ThresholdAutoscaler
+    from k8slab.simulation.descheduling import Descheduler as Descheduler
     from k8slab.simulation.distributions import Empirical as Empirical
     from k8slab.simulation.distributions import Exponential as Exponential
     from k8slab.simulation.distributions import Fixed as Fixed
@@ -49,9 +51,14 @@ if TYPE_CHECKING:
     from k8slab.simulation.instance_types import InstanceType as InstanceType
     from k8slab.simulation.instance_types import NodeGroup as NodeGroup
     from k8slab.simulation.instance_types import cluster_of as cluster_of
+    from k8slab.simulation.namespaces import LimitRange as LimitRange
+    from k8slab.simulation.namespaces import Namespace as Namespace
+    from k8slab.simulation.namespaces import Quota as Quota
+    from k8slab.simulation.node_autoscalers import ClusterAutoscaler as ClusterAutoscaler
     from k8slab.simulation.store import Store as Store
     from k8slab.simulation.usage import Load as Load
     from k8slab.simulation.usage import Usage as Usage
+    from k8slab.simulation.vertical import VerticalAutoscaler as VerticalAutoscaler
     from k8slab.simulation.workloads import DaemonSet as DaemonSet
     from k8slab.simulation.workloads import Deployment as Deployment
     from k8slab.simulation.workloads import Job as Job
@@ -82,9 +89,13 @@ _HOMES = {
         "faults",
     ),
     **dict.fromkeys(("DisruptionBudget", "Health"), "health"),
+    "Descheduler": "descheduling",
     "InstanceCatalogue": "instance_catalogue",
     **dict.fromkeys(("InstanceType", "NodeGroup", "cluster_of"), "instance_types"),
+    **dict.fromkeys(("LimitRange", "Namespace", "Quota"), "namespaces"),
+    "ClusterAutoscaler": "node_autoscalers",
     "Store": "store",
+    "VerticalAutoscaler": "vertical",
     **dict.fromkeys(("Load", "Usage"), "usage"),
     **dict.fromkeys(("DaemonSet", "Deployment", "Job", "PodStream"), "workloads"),
 }
