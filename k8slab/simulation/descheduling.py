@@ -11,7 +11,8 @@ from k8slab.application.running_pods import RunningPods
 from k8slab.domain.ports import ControllerPort
 from k8slab.errors import InputError, UnknownName
 from k8slab.simulation.distributions import Span
-from k8slab.simulation.node_autoscalers import daemon_pods, evicting, protected
+from k8slab.simulation.evicting import daemon_pods, evicting
+from k8slab.simulation.node_autoscalers import protected
 from k8slab.simulation.world import World
 from k8slab.units import duration_ns
 

@@ -24,6 +24,7 @@ from k8slab.domain.pod_spec import Requirement
 from k8slab.domain.probe_times import Probes
 from k8slab.errors import InputError, UnknownName
 from k8slab.simulation.drains import Drain, Drains
+from k8slab.simulation.evicting import evicting
 from k8slab.simulation.fault_base import Fault
 from k8slab.simulation.fault_times import SLOW, FaultTargets, FaultTimes, together
 from k8slab.simulation.faults import OomKills, PodCrashes, PodHangs
@@ -146,10 +147,7 @@ def build_health(world: World, faults: Sequence[Fault] = (), health: Health | No
 def build_preemption(world: World) -> None:
     """Let a run without faults preempt, where its policy does."""
     if world.policy.post_filter is not None:
-        budgets = DisruptionBudgets(world.state)
-        evictor = Evictor(world.state, world.sink, budgets=budgets)
-        _let_preempt(world, evictor, budgets)
-        world.calendar.add(evictor)
+        _let_preempt(world, *evicting(world))
 
 
 def _let_preempt(world: World, evictor: Evictor, budgets: DisruptionBudgets) -> None:

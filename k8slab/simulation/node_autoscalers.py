@@ -12,7 +12,6 @@ import numpy as np
 from k8slab.application.cluster_autoscaler import AutoscalerConfig
 from k8slab.application.cluster_autoscaler import ClusterAutoscaler as ClusterAutoscalerLoop
 from k8slab.application.disruption_budgets import DisruptionBudgets
-from k8slab.application.evictor import Evictor
 from k8slab.application.running_pods import RunningPods
 from k8slab.application.scale_down import ScaleDownRules
 from k8slab.application.scale_up import ScaleUpLimits
@@ -24,6 +23,7 @@ from k8slab.domain.ports import ControllerPort
 from k8slab.errors import InputError, UnknownName
 from k8slab.simulation.cloud import Cloud
 from k8slab.simulation.distributions import Span
+from k8slab.simulation.evicting import daemon_pods, evicting
 from k8slab.simulation.instance_catalogue import InstanceCatalogue
 from k8slab.simulation.instance_types import NodeGroup, check_groups
 from k8slab.simulation.world import World
@@ -192,24 +192,6 @@ def groups_of(
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     return tuple(found)
-
-
-def evicting(world: World) -> tuple[Evictor, DisruptionBudgets]:
-    """The run's evictor and its budgets; one without budgets is added where nobody heals."""
-    if "evictor" not in world.parts:
-        budgets = DisruptionBudgets(world.state, (), scales=world.workloads)
-        evictor = Evictor(world.state, world.sink, budgets=budgets, daemons=lambda rows: daemon_pods(world, rows))
-        world.calendar.add(evictor)
-        world.parts["evictor"] = evictor
-    found: Evictor = world.parts["evictor"]
-    return found, found.budgets
-
-
-def daemon_pods(world: World, rows: Ints) -> np.ndarray:
-    """bool[n]: the pods of daemon sets."""
-    workloads = world.workloads
-    kinds = np.array([workloads.spec(owner).kind == "DaemonSet" for owner in range(len(workloads.names))] + [False])
-    return np.asarray(kinds[world.state.pod_owner[rows]])
 
 
 def protected(budgets: DisruptionBudgets, rows: Ints) -> np.ndarray:

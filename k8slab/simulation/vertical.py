@@ -13,7 +13,7 @@ from k8slab.domain.columns import Ints
 from k8slab.domain.ports import ControllerPort
 from k8slab.domain.resources import CPU, MEMORY
 from k8slab.errors import InputError, UnknownName
-from k8slab.simulation.node_autoscalers import evicting
+from k8slab.simulation.evicting import evicting
 from k8slab.simulation.world import World
 from k8slab.units import Quantity, amount
 

@@ -28,8 +28,8 @@ class GroupBackoff:
     """Until when each group is left alone.
 
     >>> backoff = GroupBackoff()
-    >>> [backoff.failed("web", at * SECOND_NS) // SECOND_NS for at in (0, 100, 301)]
-    [300, 400, 901]
+    >>> [backoff.failed("web", at * SECOND_NS) // SECOND_NS for at in (0, 100, 401)]
+    [300, 400, 1001]
     """
 
     def __init__(self, initial_ns: int = INITIAL_NS, max_ns: int = MAX_NS, reset_ns: int = RESET_NS) -> None:
