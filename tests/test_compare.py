@@ -577,9 +577,11 @@ def test_a_bar_in_a_terminal_on_stderr(capsys: pytest.CaptureFixture[str], monke
 def test_a_bar_says_that_kernels_are_compiled_while_it_is_open(monkeypatch, capsys):
     monkeypatch.setattr(progress, "in_notebook", lambda: True)
     monkeypatch.setattr(progress, "_NotebookLine", Spoken)
-    with progress.progress_bar("comparing", 3):
-        _compiling.tell()
-        _compiling.tell()
+    monkeypatch.setattr(progress, "_compiling_said", False)
+    for _ in range(2):
+        with progress.progress_bar("comparing", 3):
+            _compiling.tell()
+            _compiling.tell()
     assert capsys.readouterr().out == "compiling kernels for the first time (5 to 30 s, once)\n"
     _compiling.tell()
     assert capsys.readouterr().out == ""
@@ -588,7 +590,10 @@ def test_a_bar_says_that_kernels_are_compiled_while_it_is_open(monkeypatch, caps
 @pytest.mark.parametrize(
     ("options", "told"), [({}, True), ({"show": False}, False), ({"show": False, "told": True}, True)]
 )
-def test_where_no_bar_is_drawn_one_line_on_stderr_says_so(options: Any, told: bool, capfd: Any) -> None:
+def test_where_no_bar_is_drawn_one_line_on_stderr_says_so(
+    options: Any, told: bool, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_compiling_said", False)
     with progress.progress_bar("comparing", 3, **options):
         _compiling.tell()
     assert capfd.readouterr() == ("", "compiling kernels for the first time (5 to 30 s, once)\n" if told else "")

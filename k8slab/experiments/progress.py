@@ -14,6 +14,7 @@ from k8slab.kernels import _compiling
 PATIENCE_S: Final = 2.0
 REDRAW_S: Final = 0.25
 _WIDTH: Final = 30
+_compiling_said = False
 
 
 class _Drawing(Protocol):
@@ -62,9 +63,16 @@ class ProgressBar:
             self._drawing.say(message)
 
     def say_compiling(self) -> None:
-        """Kernels have to be compiled first, which nothing else would explain: one line even where no bar is drawn."""
+        """Kernels have to be compiled first, which nothing else would explain: one line even where no bar is drawn.
+
+        Only the first time in a process: who has read it once knows what the next wait is.
+        """
+        global _compiling_said
+        if _compiling_said or (self._silent and not self._told):
+            return
+        _compiling_said = True
         message = "compiling kernels for the first time (5 to 30 s, once)"
-        if self._silent and self._told:
+        if self._silent:
             print(message, file=sys.stderr, flush=True)
         self.say(message)
 
