@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from k8slab.datasets import Cluster, Workload
 from k8slab.domain.columns import Codes, Taint
+from k8slab.domain.instants import SECOND_NS
 from k8slab.domain.pod_spec import PodSpec, SpreadConstraint
+from k8slab.kernels.course_columns import ADDED, BOUND, ENDED, Course, Ends, Pods, Rules
 from k8slab.policies import policy
 from k8slab.policies.placer import Placer
 from k8slab.policies.player import Player
@@ -25,14 +27,16 @@ POLICIES = ("kube-default", "most-allocated", "best-fit", "worst-fit")
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(PODS, min_size=1, max_size=25), st.sampled_from(POLICIES))
-def test_a_run_is_the_same_under_player_and_placer(rows, name):
+@given(st.lists(PODS, min_size=1, max_size=25), st.sampled_from(POLICIES), st.sampled_from([1, 30 * SECOND_NS]))
+def test_a_run_is_the_same_under_player_and_placer(rows, name, scale):
+    rows = [(at * scale, lasting * scale, *others) for at, lasting, *others in rows]
     parts = [trace(rows), Deployment("web", {"cpu": "150m", "memory": "200"}, replicas=2),
              Job("job", {"cpu": "200m"}, completions=4, parallelism=2, durations=7e-9)]  # fmt: skip
     states = []
     for maker in (Player, Placer):
-        world = new_world(NODES, parts, policy(name), 0, 60, lambda p, s, seed, maker=maker: maker(p, s, seed=seed))
-        world.calendar.run_until(60)
+        make = lambda p, s, seed, maker=maker: maker(p, s, seed=seed)  # noqa: E731
+        world = new_world(NODES, parts, policy(name), 0, 60 * scale, make)
+        world.calendar.run_until(60 * scale)
         world.state.check()
         states.append(columns(world.state))
     assert states[0] == states[1]
@@ -89,19 +93,63 @@ def test_a_policy_that_compares_nodes_is_left_to_the_placer():
     rows = pod(state, "p", 100, specs=Codes.constant(spread, 1))
     assert player.place(rows).tolist() == Placer(policy("kube-default"), state).place(rows).tolist()
     assert player.path == "stepwise"
-    assert player.play(rows, np.zeros(2, dtype=np.int64), np.zeros(0, dtype=np.int64)).tolist() == []
+    assert player.live(course([(0, rows[0], 10)])) is None
 
 
-def test_looking_ahead_stops_at_the_first_that_fits_nowhere():
+def course(come: list[tuple[int, int, int]], **pods: Any) -> Course:
+    """(when, row, lifetime) of pods that come; none waits, none runs."""
+    at, rows, lasting = (np.array(column, dtype=np.int64) for column in zip(*come, strict=True))
+    numbers = {name: np.zeros(len(come), dtype=np.int64) for name in Pods._fields}
+    given = {**numbers, "may_wait": np.ones(len(come), bool), "may_go": np.ones(len(come), bool), **pods}
+    none = np.zeros(0, dtype=np.int64)
+    rules = Rules(np.zeros(1, np.int64), 10**9, True, 300, 30, np.zeros(0, bool))
+    return Course(
+        100, at, Pods(**{**given, "row": rows, "lifetime_ns": lasting}), Ends(none, none, none, none), none, 0, rules
+    )
+
+
+def test_what_something_else_would_follow_from_is_not_lived_through():
+    state = NODES.new_state()
+    player = Player(policy("most-allocated"), state)
+    work = Workload.of(["a", "b", "c", "d"], [[1900, 10, 1], [1900, 10, 1], [100, 10, 1], [100, 10, 1]])
+    a, b, c = work.add_to(state)[:3].tolist()
+    come = [(1, a, 50), (2, b, 50), (2, c, 50)]
+    told = player.live(course(come, may_wait=np.zeros(3, bool)))
+    # The second fits nowhere: its instant isn't begun, and all is as before it.
+    assert told is not None
+    assert (told.before_ns, told.told.pod.tolist(), told.told.verb.tolist()) == (2, [a, a], [ADDED, BOUND])
+    assert (player._filled.board.requested * player._filled.units.T).sum(axis=0).tolist() == [1900, 10, 1]
+
+
+def test_those_who_wait_are_tried_when_a_pod_ends():
     state = NODES.new_state()
     player = Player(policy("most-allocated"), state)
     work = Workload.of(["a", "b", "c"], [[1900, 10, 1], [1900, 10, 1], [100, 10, 1]])
-    rows = work.add_to(state)
-    none = np.zeros(0, dtype=np.int64)
-    assert player.play(rows, np.zeros(4, dtype=np.int64), none).tolist() == [3]
-    state.bind(rows[:1], [3])
-    player.settle(complete=False)
-    # The first ends before the second comes.
-    assert player.play(rows[1:], np.array([0, 1, 1]), rows[:1]).tolist() == [3, 3]
+    a, b, c = work.add_to(state).tolist()
+    told = player.live(course([(1, a, 50), (2, b, 50), (3, c, 10)]))
+    assert told is not None
+    assert told.before_ns == 100
+    happened = zip(told.told.at_ns.tolist(), told.told.verb.tolist(), told.told.pod.tolist(), strict=True)
+    assert list(happened) == [
+        (1, ADDED, a), (1, BOUND, a), (2, ADDED, b), (3, ADDED, c), (3, BOUND, c), (13, ENDED, c),
+        (51, ENDED, a), (51, BOUND, b),
+    ]  # fmt: skip
+    assert (told.line.tolist(), told.tried, told.refused_ns.tolist(), told.refused.tolist()) == ([], 5, [2], [1])
+
+
+def test_nodes_that_come_and_go_get_rows_of_the_table():
+    state = NODES.new_state()
+    player = Player(policy("kube-default"), state)
+    for step in range(200):
+        rows = pod(state, f"p{step}", 300)
+        asked, told = Placer(policy("kube-default"), state).place(rows), player.place(rows)
+        assert told.tolist() == asked.tolist()
+        state.bind(rows[told >= 0], told[told >= 0])
+        state.add_nodes([f"new-{step}"], [[1000 + 100 * (step % 5)], [1000], [5]])
+        if step % 3 == 0 and step:
+            gone = int(np.flatnonzero(state.node_alive)[step % 4])
+            state.finish(state.pods_on(gone))
+            state.remove_node(gone)
+    assert len(player._filled.rows) < state.node_count
     with pytest.raises(AssertionError, match="no table"):
-        Player(policy("kube-default"), state)._play(none, none, none, none, none, stop=True)
+        Player(policy("kube-default"), state)._place(np.zeros(0, dtype=np.int64))

@@ -114,7 +114,8 @@ def test_emptying_nodes_equals_naive(case, random):
         rows = np.array(nodes, dtype=np.int64)
         if in_turn:
             empty_in_turn(
-                rows, head, last, following, kinds, asked, may, room.copy(), opened.copy(), target, stuck
+                rows, head, last, following, kinds, asked, may, np.arange(len(free)), room.copy(), opened.copy(),
+                target, stuck,
             )
         else:
             mine = room.copy()

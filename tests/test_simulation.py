@@ -185,7 +185,7 @@ def test_ctrl_c_ends_between_two_instants_with_the_frames_so_far():
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Interrupted, match=r"interrupted at \d+m.* of 2h") as caught:
+    with pytest.raises(Interrupted, match=r"interrupted at \d+[hm].* of 2h") as caught:
         Simulation(NODES, parts(), seed=3).run("2h", progress=press)
     partial = caught.value.partial
     assert 600 * SECOND_NS < partial.until_ns < 7200 * SECOND_NS

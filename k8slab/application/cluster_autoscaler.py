@@ -204,13 +204,12 @@ class ClusterAutoscaler:
     def _shrink(self, now_ns: int) -> None:
         if not self._down.longest_unneeded(now_ns):
             return
-        used = self._down.utilization()
         due = self._down.due(now_ns, self._up.sizes(), self._deletion.by_group(), self._deletion.in_progress())
         for groups, drained in ((due.empty, False), (due.drain, True)):
             for group in groups:
                 for node in map(int, group.nodes):
-                    since = self._down.unneeded.pop(node).since_ns
-                    reason = f"unneeded for {(now_ns - since) / SECOND_NS:g} s, utilization {used[node]:.2f}"
+                    span_ns, used = now_ns - self._down.take(node), self._down.utilization(np.array([node]))[0]
+                    reason = f"unneeded for {span_ns / SECOND_NS:g} s, utilization {used:.2f}"
                     self._deletion.begin(node, reason, now_ns, drained=drained)
                     action = "scale-down" if drained else "scale-down-empty"
                     self._tell(action, group.group, 1, 0, reason, now_ns, node)

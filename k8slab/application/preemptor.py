@@ -55,8 +55,10 @@ class Preemptor:
     def preempt(self, pod_rows: Ints, now_ns: int) -> None:
         """Help these pods, which fit nowhere, in this order."""
         state = self._state
+        if self._policy.post_filter is None or state.pod_priority[pod_rows].max() <= state.lowest_priority:
+            return
         bound = state.pod_priority[state.pod_node >= 0]
-        if self._policy.post_filter is None or not len(bound):
+        if not len(bound):
             return
         for pod in pod_rows[state.pod_priority[pod_rows] > bound.min()].tolist():
             if not self._waits_for_victims(pod):

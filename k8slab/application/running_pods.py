@@ -47,22 +47,25 @@ class RunningPods:
         self._bare_block = bare_block
         self._protected = protected
         self._rows: Ints = np.flatnonzero(state.pod_node >= 0)
+        self._bound: list[Ints] = []
+        self._left = False
         self._kind: Kinds = np.zeros(0, dtype=np.int8)
 
     def heed(self, changes: Sequence[Change]) -> None:
-        """Take note of what was done to the state, and forget those that hold no node."""
-        bound = [change.pod_rows for change in changes if change.verb == "BOUND"]
-        left = any(change.verb == "UNBOUND" for change in changes)
-        rows = np.concatenate([self._rows, *bound])
-        rows = rows[self._state.pod_node[rows] >= 0]
-        if left and bound and len(rows):
-            # One that left and was bound again stands twice: where it was bound last counts.
-            _, last = np.unique(rows[::-1], return_index=True)
-            rows = rows[np.sort(len(rows) - 1 - last)]
-        self._rows = rows
+        """Take note of what was done to the state."""
+        self._bound += [change.pod_rows for change in changes if change.verb == "BOUND"]
+        self._left = self._left or any(change.verb == "UNBOUND" for change in changes)
 
     def rows(self) -> Ints:
         """int64[]"""
+        rows = np.concatenate([self._rows, *self._bound])
+        rows = rows[self._state.pod_node[rows] >= 0]
+        if self._left and self._bound and len(rows):
+            # One that left and was bound again stands twice: where it was bound last counts.
+            _, last = np.unique(rows[::-1], return_index=True)
+            rows = rows[np.sort(len(rows) - 1 - last)]
+        self._rows, self._left = rows, False
+        self._bound.clear()
         return self._rows
 
     def kinds(self, rows: Ints) -> Kinds:

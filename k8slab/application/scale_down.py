@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from k8slab.application.disruption_budgets import DisruptionBudgets
 from k8slab.application.fits import Fits
 from k8slab.application.node_provider import NodeProviderPort
-from k8slab.application.running_pods import BLOCKERS, MOVES, STAYS, RunningPods
+from k8slab.application.running_pods import MOVES, STAYS, RunningPods
 from k8slab.domain.cluster_autoscaler.deletion_budget import (
     AtomicGroup,
     DeletionBudget,
@@ -25,8 +26,6 @@ from k8slab.domain.cluster_autoscaler.scale_down import (
     UTILIZATION_THRESHOLD,
     GroupState,
     Unneeded,
-    Unremovable,
-    removable,
 )
 from k8slab.domain.columns import NEVER, Ints
 from k8slab.domain.models import NODE_STATES, NodeState
@@ -53,6 +52,17 @@ class ScaleDownRules:
     unready_enabled: bool = True
     remember_ns: int = 300 * 10**9
     budget: DeletionBudget = field(default_factory=DeletionBudget)
+
+
+class UnneededNodes(NamedTuple):
+    """Nodes that could go, in the order in which they were tried. nodes, since_ns : int64[K]; ready : bool[K]"""
+
+    nodes: Ints
+    since_ns: Ints
+    ready: Mask
+
+
+_NOBODY = UnneededNodes(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_))
 
 
 class ScaleDown:
@@ -83,27 +93,41 @@ class ScaleDown:
         default = rules.utilization_threshold
         self._threshold = np.array([default if one is None else one for one in own] or [default])
         self._gpu = np.array([group.gpu for group in provider.groups], dtype=np.bool_)
-        self.unneeded: dict[int, Unneeded] = {}
-        self.reasons: dict[int, str] = {}
+        self._unneeded = _NOBODY
         self._remembered: dict[int, int] = {}
 
     # -- who is unneeded --------------------------------------------------------------------
 
+    @property
+    def unneeded(self) -> dict[int, Unneeded]:
+        """Nodes that could go, by row: since when, and whether they are ready."""
+        columns = zip(*(column.tolist() for column in self._unneeded), strict=True)
+        return {node: Unneeded(since_ns, ready) for node, since_ns, ready in columns}
+
+    def take(self, node: int) -> int:
+        """An unneeded node goes: since when it was unneeded."""
+        known = self._unneeded
+        (place,) = np.flatnonzero(known.nodes == node).tolist()
+        self._unneeded = UnneededNodes(
+            np.delete(known.nodes, place), np.delete(known.since_ns, place), np.delete(known.ready, place)
+        )
+        return int(known.since_ns[place])
+
     def look(self, now_ns: int) -> None:
         """Find out which nodes could go now; those that could before stay unneeded since then."""
-        self._remembered = {node: until for node, until in self._remembered.items() if until > now_ns}
-        self.reasons = {}
-        candidates = self._candidates(now_ns)
+        if any(until <= now_ns for until in self._remembered.values()):
+            self._remembered = {node: until for node, until in self._remembered.items() if until > now_ns}
+        known = self._unneeded
+        since_ns = np.full(self._state.node_count, NEVER)
+        since_ns[known.nodes] = known.since_ns
+        candidates = self._candidates(since_ns)
         could = self._could_go(candidates, now_ns) if len(candidates) else candidates
-        unready = unready_nodes(self._state)
-        before = self.unneeded
-        self.unneeded = {}
-        for node in could.tolist():
-            ready = not bool(unready[node])
-            known = before.get(node)
-            # Since when it is unready, or ready, counts anew.
-            since = known.since_ns if known is not None and known.ready == ready else now_ns
-            self.unneeded[node] = Unneeded(since, ready)
+        ready = ~unready_nodes(self._state)[could]
+        # Since when it is unready, or ready, counts anew.
+        was_ready = np.zeros(self._state.node_count, dtype=np.bool_)
+        was_ready[known.nodes] = known.ready
+        goes_on = (since_ns[could] != NEVER) & (was_ready[could] == ready)
+        self._unneeded = UnneededNodes(could, np.where(goes_on, since_ns[could], now_ns), ready)
 
     def tries_again_ns(self) -> int:
         """When a node that couldn't be emptied is tried again."""
@@ -114,43 +138,42 @@ class ScaleDown:
         rules, groups = self._rules, self._provider.groups
         spans = [rules.unneeded_ns, rules.unready_ns, *(g.unneeded_ns for g in groups), *(g.unready_ns for g in groups)]
         least = min(span for span in spans if span is not None)
-        return any(one.since_ns + least < now_ns for one in self.unneeded.values())
+        return bool((self._unneeded.since_ns + least < now_ns).any())
 
-    def utilization(self) -> npt.NDArray[np.float64]:
-        """float64[N]: the larger share of cpu and memory that is requested, of GPU nodes that of GPUs; else NaN."""
+    def utilization(self, nodes: Ints) -> npt.NDArray[np.float64]:
+        """float64[n]: the larger share of cpu and memory that is requested, of GPU nodes that of GPUs; else NaN."""
         state = self._state
         rows = [state.schema.index(name) for name in (CPU, MEMORY)]
-        used = self._shares(rows).max(axis=0)
-        of = self._provider.group_of()
+        used = self._shares(rows, nodes).max(axis=0)
+        of = self._provider.group_of()[nodes]
         gpu = np.flatnonzero((of >= 0) & self._gpu[of]) if self._gpu.any() else np.zeros(0, dtype=np.int64)
         if len(gpu) and self._gpu_rows:
-            shares = self._shares(self._gpu_rows)[:, gpu]
+            shares = self._shares(self._gpu_rows, nodes[gpu])
             used[gpu] = np.where(np.isnan(shares), 0.0, shares).max(axis=0)
         return np.asarray(used)
 
-    def _shares(self, rows: list[int]) -> npt.NDArray[np.float64]:
-        has, holds = self._state.allocatable[rows], self._state.requested[rows]
+    def _shares(self, rows: list[int], nodes: Ints) -> npt.NDArray[np.float64]:
+        both = self._state.allocatable, self._state.requested
+        has, holds = (np.array([column[row, nodes] for row in rows]) for column in both)
         shares = np.full(has.shape, np.nan)
         np.divide(holds, has, out=shares, where=has > 0)
         return shares
 
-    def _candidates(self, now_ns: int) -> Ints:
-        """int64[]: nodes that are worth trying: first those that were unneeded, then by row."""
+    def _candidates(self, since_ns: Ints) -> Ints:
+        """int64[]: nodes that are worth trying: first those that were unneeded, then by row. since_ns : int64[N]"""
         state, of = self._state, self._provider.group_of()
         able = state.node_alive & (of >= 0) & ~self._gone()
         disabled = state.node_columns().labels.get(DISABLED_LABEL)
         if disabled is not None:
             able &= ~disabled.equals("true")
-        unready = unready_nodes(state)
-        used = self.utilization()
-        # NaN, where nothing is allocatable, is never within.
-        within = used <= self._threshold[np.where(of >= 0, of, 0)]
-        able &= (unready & self._rules.unready_enabled) | (~unready & within)
         if self._remembered:
             able[list(self._remembered)] = False
         rows = np.flatnonzero(able)
-        was = np.array([self.unneeded[row].since_ns if row in self.unneeded else now_ns + 1 for row in rows.tolist()])
-        return np.asarray(rows[np.argsort(was, kind="stable")]) if len(rows) else rows
+        unready = unready_nodes(state)[rows]
+        # NaN, where nothing is allocatable, is never within.
+        within = self.utilization(rows) <= self._threshold[of[rows]]
+        rows = rows[(unready & self._rules.unready_enabled) | (~unready & within)]
+        return np.asarray(rows[np.argsort(since_ns[rows], kind="stable")])
 
     def _could_go(self, candidates: Ints, now_ns: int) -> Ints:
         """Those whose pods could all run elsewhere, one after another; the others aren't tried again for a while."""
@@ -161,53 +184,46 @@ class ScaleDown:
         rows = rows[chosen[state.pod_node[rows]]]
         kinds = running.kinds(rows)
         nodes = state.pod_node[rows].astype(np.int64)
-        blocked = self._blocked(rows, nodes, kinds, now_ns)
-        free = ~np.isin(candidates, list(blocked)) if blocked else np.ones(len(candidates), dtype=np.bool_)
+        blocked = self._blocked(nodes, kinds, rows, now_ns)
+        free = candidates[~np.isin(candidates, blocked)] if len(blocked) else candidates
         moving = kinds == MOVES
-        stuck = self._try(candidates[free], rows[moving], nodes[moving])
-        for node, pod in zip(candidates[free].tolist(), stuck.tolist(), strict=True):
-            if pod >= 0:
-                blocked[node] = f"NoPlaceToMovePods: {state.pod_name(pod)}"
-        for node, reason in blocked.items():
-            self.reasons[node] = reason
-            self._remembered[node] = now_ns + self._rules.remember_ns
-        return np.asarray(candidates[free][stuck < 0])
+        stuck = self._try(free, rows[moving], nodes[moving]) >= 0
+        until_ns = now_ns + self._rules.remember_ns
+        self._remembered.update(dict.fromkeys([*blocked.tolist(), *free[stuck].tolist()], until_ns))
+        return np.asarray(free[~stuck])
 
-    def _blocked(self, rows: Ints, nodes: Ints, kinds: npt.NDArray[np.int8], now_ns: int) -> dict[int, str]:
-        found: dict[int, str] = {}
-        for place in np.flatnonzero(kinds > STAYS).tolist():
-            pod = self._state.pod_name(int(rows[place]))
-            found.setdefault(int(nodes[place]), f"{BLOCKERS[int(kinds[place])]}: {pod}")
-        for number, budget in enumerate(self._budgets.budgets):
+    def _blocked(self, nodes: Ints, kinds: npt.NDArray[np.int8], rows: Ints, now_ns: int) -> Ints:
+        """int64[]: nodes with a pod that may not move, or whose budget lets none go now."""
+        found = [nodes[kinds > STAYS]]
+        for number in range(len(self._budgets.budgets)):
             mine = np.isin(rows, self._budgets.members(number)) & (kinds == MOVES)
             if mine.any() and self._budgets.status(number, now_ns).disruptions_allowed < 1:
-                for node in np.unique(nodes[mine]).tolist():
-                    found.setdefault(node, f"NotEnoughPdb: {budget.name}")
-        return found
+                found.append(nodes[mine])
+        return np.unique(np.concatenate(found))
 
     def _try(self, candidates: Ints, rows: Ints, nodes: Ints) -> Ints:
-        """int64[K]: -1 for a node whose pods all fit elsewhere, else the pod that doesn't."""
+        """int64[K]: below 0 for a node whose pods all fit elsewhere."""
         fits, state = self._fits, self._state
         classes = fits.class_of(rows)
         if len(rows) and (self._policy.scores or fits.relational[classes].any()):
             return self._try_by_policy(candidates, rows, nodes)
         from k8slab.kernels.refit import empty_in_turn, link
 
-        # Numbered among those that may move: a column over all pods that ever were would be long.
-        count = len(rows)
-        head = np.full(state.node_count, -1, dtype=np.int64)
-        last, following = head.copy(), np.full(count, -1, dtype=np.int64)
-        link(np.arange(count), nodes, head, last, following)
-        is_open = fits.is_open() & ~self._gone()
-        stuck, target = np.empty(len(candidates), dtype=np.int64), np.full(count, -1, dtype=np.int64)
+        # Numbered among those that are there, or may move: columns over all that ever were would be long.
+        there = np.flatnonzero(state.node_alive)
+        place = np.full(state.node_count, -1, dtype=np.int64)
+        place[there] = np.arange(len(there))
+        head = np.full(len(there), -1, dtype=np.int64)
+        last, following = head.copy(), np.full(len(rows), -1, dtype=np.int64)
+        link(np.arange(len(rows)), place[nodes], head, last, following)
+        room = np.ascontiguousarray((state.allocatable[:, there] - state.requested[:, there]).T)
+        is_open = (fits.is_open() & ~self._gone())[there]
+        stuck, target = np.empty(len(candidates), dtype=np.int64), np.full(len(rows), -1, dtype=np.int64)
         empty_in_turn(
-            candidates, head, last, following, classes, fits.request, fits.on_node(), self._room(), is_open, target,
-            stuck,
+            place[candidates], head, last, following, classes, fits.request, fits.on_node(), there, room, is_open,
+            target, stuck,
         )  # fmt: skip
-        return np.where(stuck >= 0, np.append(rows, -1)[stuck], -1)
-
-    def _room(self) -> Ints:
-        return np.ascontiguousarray((self._state.allocatable - self._state.requested).T)
+        return stuck
 
     def _try_by_policy(self, candidates: Ints, rows: Ints, nodes: Ints) -> Ints:
         """The same plug-in by plug-in, each node by itself on those that are left."""
@@ -236,23 +252,24 @@ class ScaleDown:
         return crop_to_budget(self._rules.budget, empty, drain, atomic, *in_progress)
 
     def _ready_to_go(self, now_ns: int, sizes: Ints, ongoing: Ints) -> tuple[list[GroupNodes], list[GroupNodes]]:
-        of = self._provider.group_of()
-        full = self._full_nodes()
-        taken: dict[int, int] = {}
+        """By group, those without pods and those with: the domain's `removable` for all at once."""
+        nodes, since_ns, ready = self._unneeded
+        of, groups = self._provider.group_of()[nodes], self._provider.groups
+        states = [self._group_state(number, sizes, ongoing) for number in range(len(groups))]
+        spans = np.array([[one.unready_ns, one.unneeded_ns] for one in states], dtype=np.int64)
+        long_enough = since_ns + spans[of, ready.astype(np.int64)] < now_ns
+        left = [one.target_size - one.ongoing_deletions - one.min_size for one in states]
+        full = self._full_nodes()[nodes]
         parts: list[list[GroupNodes]] = []
         for wanted in (False, True):
-            by_group: dict[int, list[str]] = {}
-            for node, unneeded in self.unneeded.items():
-                if bool(full[node]) is not wanted:
-                    continue
-                number = int(of[node])
-                reason = removable(unneeded, self._group_state(number, sizes, ongoing), taken.get(number, 0), now_ns)
-                if reason is Unremovable.NO_REASON:
-                    taken[number] = taken.get(number, 0) + 1
-                    by_group.setdefault(number, []).append(str(node))
-                else:
-                    self.reasons[node] = reason.value
-            parts.append([GroupNodes(self._provider.groups[n].name, tuple(nodes)) for n, nodes in by_group.items()])
+            mine = np.flatnonzero(long_enough & (full == wanted))
+            found: list[GroupNodes] = []
+            for number in dict.fromkeys(of[mine].tolist()):
+                rows = nodes[mine[of[mine] == number]][: max(left[number], 0)]
+                left[number] -= len(rows)
+                if len(rows):
+                    found.append(GroupNodes(groups[number].name, tuple(map(str, rows.tolist()))))
+            parts.append(found)
         return parts[0], parts[1]
 
     def _full_nodes(self) -> Mask:

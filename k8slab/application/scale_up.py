@@ -100,18 +100,20 @@ class ScaleUp:
     def _room_anyway(self, pods: Ints, classes: Codes32) -> np.ndarray:
         """bool[n]: who has room on nodes that are there, or that were asked for."""
         coming = np.repeat(np.arange(len(self._provider.groups)), self._provider.upcoming())
-        templates = [self._provider.groups[group].template for group in coming.tolist()]
+        groups, state, fits = self._provider.groups, self._state, self._fits
         if self._slow(classes):
-            return fill_by_policy(
-                self._policy, self._state.node_columns(), templates, self._state.pod_columns(pods)
-            ) >= 0
+            templates = [groups[group].template for group in coming.tolist()]
+            return fill_by_policy(self._policy, state.node_columns(), templates, state.pod_columns(pods)) >= 0
         from k8slab.kernels.refit import fill
 
-        fits, state = self._fits, self._state
-        allowed = np.concatenate([fits.on_node() & fits.is_open(), fits.on_template[:, coming]], axis=1)
-        free = np.concatenate([(state.allocatable - state.requested).T, *(one.room[None] for one in templates)])
+        # Few classes wait, and nodes that went keep their rows.
+        kinds, where = np.unique(classes, return_inverse=True)
+        there = np.flatnonzero(fits.is_open())
+        allowed = [fits.on_node()[np.ix_(kinds, there)], fits.on_template[np.ix_(kinds, coming)]]
+        rooms = np.array([group.template.room for group in groups], dtype=np.int64)
+        free = np.concatenate([(state.allocatable[:, there] - state.requested[:, there]).T, rooms[coming]])
         chosen = np.empty(len(pods), dtype=np.int64)
-        fill(classes, fits.request, allowed, np.ascontiguousarray(free), chosen)
+        fill(where.astype(np.int32), fits.request[kinds], np.concatenate(allowed, axis=1), free, chosen)
         return chosen >= 0
 
     def _slow(self, classes: Codes32) -> bool:

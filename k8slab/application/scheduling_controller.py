@@ -15,6 +15,7 @@ from k8slab.domain.ports import Change, ClusterStatePort, EventSinkPort
 from k8slab.domain.queueing import Backoff
 from k8slab.domain.queueing.backoff import WINDOW_NS
 from k8slab.domain.queueing.queue import LEFTOVER_AFTER_NS, LEFTOVER_EVERY_NS
+from k8slab.kernels.course_columns import Rules
 
 Mask = npt.NDArray[np.bool_]
 _PENDING: Final = POD_PHASES.index(PodPhase.PENDING)
@@ -22,6 +23,8 @@ _FREES: Final = ("UNBOUND", "FINISHED", "POD_REMOVED")
 _NODES: Final = ("NODE_ADDED", "NODE_STATE", "NODE_UPDATED")
 _COMES: Final = ("POD_ADDED", "UNBOUND")
 _BLOCK: Final = 64
+# int64 knows no longer back-off: from here on all are the longest.
+_REFUSALS: Final = 64
 _NO_ROWS: Final[Ints] = np.zeros(0, dtype=np.int64)
 
 
@@ -55,12 +58,12 @@ class Waiting:
         self.refusals, self.since_ns = self.refusals[mask], self.since_ns[mask]
         self.plain = self.plain[mask]
 
-    def add(self, rows: Ints, sequence: Ints, refusals: Ints, now_ns: int, plain: Mask) -> None:
-        """Those that were refused now."""
+    def add(self, rows: Ints, sequence: Ints, refusals: Ints, since_ns: int | Ints, plain: Mask) -> None:
+        """Those that were refused then."""
         self.rows = np.concatenate([self.rows, rows])
         self.sequence = np.concatenate([self.sequence, sequence])
         self.refusals = np.concatenate([self.refusals, refusals])
-        self.since_ns = np.concatenate([self.since_ns, np.full(len(rows), now_ns)])
+        self.since_ns = np.concatenate([self.since_ns, np.full(len(rows), since_ns)])
         self.plain = np.concatenate([self.plain, plain])
 
 
@@ -99,6 +102,7 @@ class SchedulingController:
         self._backoff = backoff if backoff is not None else Backoff()
         self._force = force
         self._spans = _NO_ROWS
+        self._first_spans: Ints = np.array([self._backoff.duration_ns(n) for n in range(_REFUSALS)], dtype=np.int64)
         self._waiting = Waiting()
         self._fresh = state.pending_rows()
         self._sequence = len(self._fresh)
@@ -120,10 +124,35 @@ class SchedulingController:
         """int64[]: those pods, in the order they came back."""
         return self._waiting.rows
 
-    def passed_over(self, placed: int) -> None:
-        """So many pods came and were placed by somebody else, and nobody waits."""
-        self._tried += placed
-        self._sequence += placed
+    @property
+    def queue(self) -> Waiting:
+        """Those pods as columns, for who lives through many instants for this loop; not to be written."""
+        return self._waiting
+
+    @property
+    def sequence(self) -> int:
+        """What the next pod to come back is numbered."""
+        return self._sequence
+
+    def rules(self, down: Mask) -> Rules:
+        """How pods that are refused wait. down : bool[d], nodes on which nothing ends"""
+        return Rules(
+            self._first_spans, WINDOW_NS, self._backoff.max_ns != 0, LEFTOVER_AFTER_NS, LEFTOVER_EVERY_NS, down
+        )
+
+    def helped_by_others_going(self, pod_rows: Ints) -> Mask:
+        """bool[n]: for which of these, should they be refused, others might have to go; some too many."""
+        if self.preempt is None:
+            return np.zeros(len(pod_rows), dtype=np.bool_)
+        return np.asarray(self._state.pod_priority[pod_rows] > self._state.lowest_priority)
+
+    def lived(self, waiting: Waiting, sequence: int, tried: int, refused_ns: Ints, refused: Ints) -> None:
+        """Somebody else tried pods for this loop up to now, so often; these wait, and these never had been refused."""
+        self._waiting = waiting
+        self._sequence = sequence
+        self._tried += tried
+        if len(refused):
+            self._tell_refused(refused, refused_ns)
         self._seen = self._state.version
 
     def next_ns(self, now_ns: int) -> int | None:
@@ -258,11 +287,14 @@ class SchedulingController:
     def _wait(self, rows: Ints, refusals: Ints, now_ns: int) -> None:
         new = rows[refusals == 1]
         if len(new):
-            self._sink.emit(
-                "events", time_ns=now_ns, controller=self.name, event="FailedScheduling", pod_row=new, node_row=-1,
-                detail="no node fits",
-            )  # fmt: skip
+            self._tell_refused(new, now_ns)
         sequence = np.arange(self._sequence, self._sequence + len(rows))
         self._sequence += len(rows)
         plain = self._state.pod_columns(rows).specs.codes < 0
         self._waiting.add(rows, sequence, refusals, now_ns, plain)
+
+    def _tell_refused(self, rows: Ints, at_ns: int | Ints) -> None:
+        self._sink.emit(
+            "events", time_ns=at_ns, controller=self.name, event="FailedScheduling", pod_row=rows, node_row=-1,
+            detail="no node fits",
+        )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final, Generic, TypeVar, overload
 
 import numpy as np
@@ -97,6 +98,13 @@ class Names(Sequence[str]):
         self._picked: tuple[Names, npt.NDArray[Any]] | None = None
         self._rows: dict[str, int] | None = None
 
+    @classmethod
+    def beginning(cls, listed: list[str]) -> Names:
+        """The names that a list has now: it isn't copied, and may only be added to."""
+        names = cls(count=len(listed))
+        names._listed = listed
+        return names
+
     def __len__(self) -> int:
         return self._count
 
@@ -110,14 +118,14 @@ class Names(Sequence[str]):
         if not -self._count <= row < self._count:
             raise IndexError(row)
         if self._listed is not None:
-            return self._listed[row]
+            return self._listed[row % self._count]
         if self._picked is not None:
             return self._picked[0][int(self._picked[1][row])]
         return f"{self._prefix}{row % self._count}"
 
     def __iter__(self) -> Iterator[str]:
         if self._listed is not None:
-            return iter(self._listed)
+            return islice(self._listed, self._count)
         if self._picked is not None:
             return (self._picked[0][row] for row in self._picked[1].tolist())
         return (f"{self._prefix}{row}" for row in range(self._count))

@@ -39,13 +39,14 @@ class Board(NamedTuple):
 
 
 @kernel
-def _scratch(board):
+def scratch_for(board):
+    """What `rescore_one` works with."""
     resources, classes = board.request.shape
     return np.empty((resources, classes)), np.empty((resources, classes)), np.empty(classes), np.empty(classes)
 
 
 @kernel
-def _rescore(board, node, scratch):
+def rescore_one(board, node, scratch):
     """A node holds more or less than before, or is described otherwise."""
     used, can, part, total = scratch
     request = board.request
@@ -83,13 +84,13 @@ def _raise(board, block):
 @kernel
 def rescore(nodes, board):
     """Take in that these nodes changed. nodes : int64[]"""
-    scratch = _scratch(board)
+    scratch = scratch_for(board)
     for i in range(nodes.shape[0]):
-        _rescore(board, nodes[i], scratch)
+        rescore_one(board, nodes[i], scratch)
 
 
 @kernel
-def _best_node(board, c):
+def best_node(board, c):
     """The lowest row of the best nodes for a class, -1 if it fits nowhere."""
     best, at = np.int32(0), -1
     for block in range(board.best.shape[0]):
@@ -104,39 +105,22 @@ def _best_node(board, c):
 
 
 @kernel
-def _charge(board, node, c, sign):
+def charge(board, node, c, sign):
+    """A pod of a class comes to a node, or goes; `rescore_one` is for the caller."""
     for r in range(board.request.shape[0]):
         board.requested[node, r] += sign * board.request[r, c]
 
 
 @kernel
-def play(pod_class, leaves_from, leaver_class, leaver_node, leaver_pod, board, stop, chosen):
-    """Decide on pods one after another, while others leave; gives how many were decided.
+def place_each(pod_class, board, chosen):
+    """Decide on pods one after another, each on what the others left.
 
-    pod_class    : int64[n]
-    leaves_from  : int64[n + 1]  leavers leaves_from[i] .. leaves_from[i + 1] go before pod i is decided on
-    leaver_class : int64[L]
-    leaver_node  : int64[L]      where each is, -1 for where `leaver_pod` was put
-    leaver_pod   : int64[L]      its index among the pods here, -1 for none
-    stop         : come back at the first pod that fits nowhere
-    chosen       : int64[n]      filled with node rows, -1 where no node fits
+    pod_class : int64[n]
+    chosen    : int64[n]  filled with node rows, -1 where no node fits
     """
-    scratch = _scratch(board)
-    pods = pod_class.shape[0]
-    for i in range(pods + 1):
-        for k in range(leaves_from[i], leaves_from[i + 1] if i < pods else leaver_class.shape[0]):
-            node = leaver_node[k] if leaver_node[k] >= 0 else chosen[leaver_pod[k]]
-            _charge(board, node, leaver_class[k], -1.0)
-            _rescore(board, node, scratch)
-        if i == pods:
-            break
-        node = _best_node(board, pod_class[i])
-        chosen[i] = node
-        if node >= 0:
-            _charge(board, node, pod_class[i], 1.0)
-            _rescore(board, node, scratch)
-        elif stop:
-            return i
-    return pods
-
-
+    scratch = scratch_for(board)
+    for i in range(pod_class.shape[0]):
+        chosen[i] = best_node(board, pod_class[i])
+        if chosen[i] >= 0:
+            charge(board, chosen[i], pod_class[i], 1.0)
+            rescore_one(board, chosen[i], scratch)

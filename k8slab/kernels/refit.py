@@ -152,21 +152,64 @@ def empty_each(nodes, head, following, pod_class, request, allowed, free, is_ope
 
 
 @kernel
-def empty_in_turn(nodes, head, last, following, pod_class, request, allowed, free, is_open, target, stuck):
+def _first_room(c, node, request, allowed, rows, free, is_open, start):
+    """The first node from start[c] on, but this one, with room for the class; the number of nodes if none has."""
+    other = start[c]
+    while other < free.shape[0] and not (
+        other != node and is_open[other] and allowed[c, rows[other]] and _fits(request, c, free, other)
+    ):
+        other += 1
+    return other
+
+
+@kernel
+def _move_all(node, head, following, pod_class, request, allowed, rows, free, is_open, start, trial):
+    """Move all pods of a node elsewhere; gives -1, or the pod that fits nowhere, all others put back.
+
+    start : int64[C]  where each class looks first; raised, also where all are put back
+    trial : int64[P]  filled: where each goes
+    """
+    pod = head[node]
+    while pod >= 0:
+        c = pod_class[pod]
+        # A class never has to look again at nodes that refused it: each pod only makes less room.
+        start[c] = trial[pod] = _first_room(c, node, request, allowed, rows, free, is_open, start)
+        if trial[pod] == free.shape[0]:
+            back = head[node]
+            while back != pod:
+                _charge(request, pod_class[back], free, trial[back], -1)
+                back = following[back]
+            return pod
+        _charge(request, c, free, trial[pod], 1)
+        pod = following[pod]
+    return -1
+
+
+@kernel
+def empty_in_turn(nodes, head, last, following, pod_class, request, allowed, rows, free, is_open, target, stuck):
     """One node after another goes if all its pods fit elsewhere; what moved stays moved, and moves on if need be.
 
     As `empty_each`, but `free`, `is_open` and the lists are changed. last : int64[N] a node's last pod, -1 for none
+    allowed : bool[C, .]  by `rows`, int64[N]
     """
     trial = np.empty(target.shape[0], dtype=np.int64)
+    start, before = np.zeros(request.shape[0], dtype=np.int64), np.zeros(request.shape[0], dtype=np.int64)
     for k in range(nodes.shape[0]):
         node = nodes[k]
-        stuck[k] = _empty_one(node, head, following, pod_class, request, allowed, free, is_open, trial)
+        stuck[k] = _move_all(
+            node, head, following, pod_class, request, allowed, rows, free, is_open, start, trial
+        )
+        pod = head[node]
         if stuck[k] >= 0:
+            while pod >= 0:
+                # What was put back has its room again.
+                start[pod_class[pod]] = before[pod_class[pod]]
+                pod = following[pod]
             continue
         is_open[node] = False
-        pod = head[node]
         while pod >= 0:
             after, there = following[pod], trial[pod]
+            before[pod_class[pod]] = start[pod_class[pod]]
             target[pod] = there
             following[pod] = -1
             if head[there] < 0:

@@ -11,36 +11,76 @@ import numpy.typing as npt
 
 from k8slab.domain.columns import Ints, NodeColumns, PodColumns
 from k8slab.domain.ports import Change, ClusterStatePort
-from k8slab.policies.compiled import Problem, allowed_nodes, grouped, in_units, sites
+from k8slab.kernels.course_columns import Course, Lived, Told
+from k8slab.policies import plugins
+from k8slab.policies.compiled import Problem, allowed_nodes, grouped, in_units, is_static, sites
 from k8slab.policies.engine import node_by_node
 from k8slab.policies.placer import Placer
 from k8slab.policies.plugins import Mask
 from k8slab.policies.policy import Policy
+from k8slab.policies.user import UserScore
 
 if TYPE_CHECKING:
     from k8slab.kernels.churn import Board
+    from k8slab.kernels.scores import Floats
 
-_DESCRIBES: Final = ("NODE_STATE", "NODE_UPDATED")
-_NODES: Final = ("NODE_ADDED", "NODE_REMOVED")
+_DESCRIBES: Final = ("NODE_STATE", "NODE_UPDATED", "NODE_REMOVED")
+# What of a node these say to a pod without a spec are its state and taints.
+_BLIND: Final = (plugins.NodeUnschedulable, plugins.NodeName, plugins.TaintToleration, plugins.NodeResourcesFit)
+# So many nodes may come, at least, before a table is made anew.
+_RESERVE: Final = 64
 Key = tuple[int, ...]
 
 
 @dataclass(eq=False)
 class _Table:
-    """A filled board, and what it was made from.
+    """A filled board, and what it was made from. It has room for nodes that come; those that go stay until it is full.
 
+    board  : of the nodes that it has, a part of `store`
+    rows   : int64[n]  the state's row of each node of the board, ascending
+    place  : int64[N]  the board's of each node row, -1 for one that it doesn't have
+    gone   : float64[R] the most that a node has which isn't on the board any more
     pods   : a pod of each class, as it was then
     site   : int64[C]     see compiled.sites
     units  : int64[R, 1]
+    blind  : whether of a node's description only state and taints matter
     known  : how a node was described -> bool[S], what the filters said: nodes that come and go are as they were
     """
 
+    store: Board
     board: Board
+    rows: Ints
+    place: Ints
+    gone: Floats
     pods: PodColumns
     site: npt.NDArray[Any]
     samples: Ints
     units: Ints
+    blind: bool
     known: dict[Any, Mask] = field(default_factory=dict)
+
+    def add(self, rows: Ints, allocatable: Floats) -> bool:
+        """Nodes that came, of which only allocatable float64[n, R] is known yet; False if there is no room."""
+        first, stop = len(self.rows), len(self.rows) + len(rows)
+        if stop > len(self.store.allocatable) or (allocatable > self.board.scoring.largest).any():
+            return False
+        self.store.allocatable[first:stop] = allocatable
+        self.rows = np.concatenate([self.rows, rows])
+        self.place = np.concatenate([self.place, np.full(max(0, int(rows.max()) + 1 - len(self.place)), -1)])
+        self.place[rows] = np.arange(first, stop)
+        self.board = _first_of(self.store, stop)
+        return True
+
+
+def _first_of(store: Board, nodes: int) -> Board:
+    """The board of the first so many nodes."""
+    from k8slab.kernels.churn import SIZE
+
+    blocks = -(-nodes // SIZE)
+    return store._replace(
+        points=store.points[: blocks * SIZE], best=store.best[:blocks], allocatable=store.allocatable[:nodes],
+        requested=store.requested[:nodes], allowed=store.allowed[:nodes], bonus=store.bonus[:nodes],
+    )  # fmt: skip
 
 
 class Player:
@@ -48,7 +88,7 @@ class Player:
 
     Its table has a row of points a node; what is done to the state is read from its journal, and the
     nodes it names are scored anew. Where the policy, or a pod, looks at more than one node
-    at a time, a Placer decides, and there is no looking ahead: `play` gives no node.
+    at a time, a Placer decides, and there is no looking ahead: `live` gives None.
     """
 
     def __init__(self, policy: Policy, state: ClusterStatePort, *, seed: int = 0) -> None:
@@ -79,46 +119,59 @@ class Player:
         if classes is None:
             self._ahead = np.zeros(0, dtype=np.int64)
             return self._placer.place(rows)
-        nobody = np.zeros(0, dtype=np.int64)
-        chosen, _ = self._play(classes, np.zeros(len(rows) + 1, dtype=np.int64), nobody, nobody, nobody, stop=False)
+        return self._place(classes)
+
+    def _place(self, classes: Ints) -> Ints:
+        from k8slab.kernels.churn import place_each
+
+        table = self._filled
+        chosen = np.full(len(classes), -1, dtype=np.int64)
+        place_each(classes, table.board, chosen)
+        placed = chosen >= 0
+        chosen[placed] = table.rows[chosen[placed]]
+        # What the state isn't told of must be read from it again.
+        self._ahead = np.unique(np.concatenate([self._ahead, chosen[placed]]))
         return chosen
 
-    def play(self, pod_rows: Ints, leaves_from: Ints, leavers: Ints) -> Ints:
-        """int64[k]: nodes of the first k pods, up to the first that fits nowhere; see simulation.stretch.PlayerPort."""
-        both = np.concatenate([pod_rows, leavers])
-        classes = self._ready_for(both)
-        if classes is None:
-            return np.zeros(0, dtype=np.int64)
-        count = len(pod_rows)
-        index = np.full(len(leavers), -1, dtype=np.int64)
-        order = np.argsort(pod_rows)
-        if count:
-            place = order[np.clip(np.searchsorted(pod_rows, leavers, sorter=order), 0, count - 1)]
-            index = np.where(pod_rows[place] == leavers, place, -1)
-        node = np.where(index < 0, self._state.pod_node[leavers], -1).astype(np.int64)
-        chosen, done = self._play(classes[:count], leaves_from, classes[count:], node, index, stop=True)
-        return chosen[:done]
+    def live(self, course: Course) -> Lived | None:
+        """What comes of a course; None where a Placer decides. See simulation.stretch.PlayerPort."""
+        from k8slab.kernels.course import COUNTERS, REFUSED, SEQUENCE, TOLD, TRIES, WAITS, Desk, live
 
-    def settle(self, complete: bool) -> None:
-        """The caller played into the state what was decided; all of it, or only a part: then the rest is forgotten."""
-        if complete:
-            self._read = self._state.version
-            self._ahead = self._ahead[:0]
-
-    def _play(
-        self, classes: Ints, leaves_from: Ints, leaver_class: Ints, leaver_node: Ints, leaver_pod: Ints, *, stop: bool
-    ) -> tuple[Ints, int]:
-        from k8slab.kernels.churn import play
-
-        assert self._table is not None, "no table to decide by"
-        chosen = np.full(len(classes), -1, dtype=np.int64)
-        done = int(
-            play(classes, leaves_from, leaver_class, leaver_node, leaver_pod, self._table.board, stop, chosen)
+        come, end = len(course.pods.row), len(course.ends.row)
+        kinds = self._ready_for(np.concatenate([course.pods.row, course.ends.row]))
+        if kinds is None:
+            return None
+        table, coming = self._filled, len(course.at_ns)
+        course = course._replace(
+            pods=course.pods._replace(kind=kinds[:come]),
+            ends=course.ends._replace(kind=kinds[come:], node=table.place[course.ends.node]),
         )
-        # What the state isn't told of must be read from it again.
-        touched = np.concatenate([self._ahead, chosen[chosen >= 0], leaver_node[leaver_node >= 0]])
-        self._ahead = np.unique(touched)
-        return chosen, done
+        # Each may end; those who come may be told of coming, being bound and ending, those who wait of the last two.
+        most = end + coming + 2 * come
+        count = np.zeros(COUNTERS, dtype=np.int64)
+        count[WAITS], count[SEQUENCE] = len(course.line), course.sequence
+        desk = Desk(
+            count, np.empty((3, come), dtype=np.int64), np.full(come, -1, dtype=np.int64), _numbers(come),
+            _numbers(come), _numbers(come), _numbers(end + come), _numbers(most), _numbers(most),
+        )  # fmt: skip
+        told = Told(_numbers(most), np.empty(most, dtype=np.int8), _numbers(most), _numbers(most))
+        line = np.concatenate([course.line, _numbers(coming)])
+        refused_ns, refused = _numbers(coming), _numbers(coming)
+        before_ns = live(course, table.board, table.rows, desk, told, line, refused_ns, refused)
+        many, first = slice(count[TOLD]), slice(count[REFUSED])
+        return Lived(
+            Told(told.at_ns[many], told.verb[many], told.pod[many], told.node[many]), int(before_ns),
+            line[: count[WAITS]], int(count[SEQUENCE]), int(count[TRIES]), refused_ns[first], refused[first],
+        )  # fmt: skip
+
+    def settle(self) -> None:
+        """The state was told of all that was lived through."""
+        self._read = self._state.version
+
+    @property
+    def _filled(self) -> _Table:
+        assert self._table is not None, "no table to decide by"
+        return self._table
 
     # -- keeping in step --------------------------------------------------------------------
 
@@ -149,20 +202,33 @@ class Player:
                     self._forget_classes()
         if self._table is None:
             return
-        if any(change.verb in _NODES for change in changes):
-            self._table = None
-            return
         if any(change.verb == "NOMINATED" and bool((change.node_rows >= 0).any()) for change in changes):
             self._promised = True
+            self._table = None
+            return
+        come = self._nodes_of(change for change in changes if change.verb == "NODE_ADDED")
+        if len(come) and not self._add(come):
             self._table = None
             return
         described = self._nodes_of(change for change in changes if change.verb in _DESCRIBES)
         touched = np.unique(np.concatenate([self._ahead, self._nodes_of(changes)]))
         self._ahead = self._ahead[:0]
+        described = np.concatenate([come, described])
         if len(described) and not self._describe(described):
             self._table = None
         elif len(touched):
             self._score(touched)
+
+    def _add(self, rows: Ints) -> bool:
+        """Nodes that came get a place in the table; False if it has to be made anew."""
+        table, has = self._filled, self._state.allocatable[:, rows]
+        if self._has_users_scores or (has % table.units).any():
+            return False
+        return table.add(rows, in_units(has, table.units).T)
+
+    @property
+    def _has_users_scores(self) -> bool:
+        return any(isinstance(score, UserScore) for score, _ in self._policy.scores)
 
     def _forget_classes(self) -> None:
         """A pod that stood for its class is another now: all are numbered anew."""
@@ -181,27 +247,27 @@ class Player:
         """Read what these nodes have and hold from the state, and score them."""
         from k8slab.kernels.churn import rescore
 
-        table, state = self._table, self._state
-        assert table is not None
+        table, state = self._filled, self._state
         has, holds = state.allocatable[:, nodes], state.requested[:, nodes]
         if (has % table.units).any() or (holds % table.units).any():
             self._table = None
             return
-        board, now_has = table.board, in_units(has, table.units).T
-        resized = bool((board.allocatable[nodes] != now_has).any())
-        board.allocatable[nodes] = now_has
-        board.requested[nodes] = in_units(holds, table.units).T
+        board, now_has, places = table.board, in_units(has, table.units).T, table.place[nodes]
+        resized = bool((board.allocatable[places] != now_has).any())
+        board.allocatable[places] = now_has
+        board.requested[places] = in_units(holds, table.units).T
         if resized and (board.allocatable.max(axis=0, initial=0.0) != board.scoring.largest).any():
             # The largest node is no longer as large as the scores think that measure by it.
-            self._table = None
-            return
-        rescore(nodes, board)
+            largest = np.maximum(board.allocatable.max(axis=0, initial=0.0), table.gone)
+            if (largest != board.scoring.largest).any():
+                self._table = None
+                return
+        rescore(places, board)
 
     def _describe(self, nodes: Ints) -> bool:
         """Ask the filters of these nodes again; False if a score has come to tell nodes apart that didn't."""
-        table, rows, columns = self._table, np.unique(nodes), self._state.node_columns()
-        assert table is not None
-        told = [_description(columns, row) for row in rows.tolist()]
+        table, rows, columns = self._filled, np.unique(nodes), self._state.node_columns()
+        told = [_description(columns, row, table.blind) for row in rows.tolist()]
         new = np.array([description not in table.known for description in told], dtype=np.bool_)
         if new.any():
             snapshot = self._policy.snapshot(columns.take(rows[new]), table.pods)
@@ -210,7 +276,7 @@ class Player:
             verdicts = np.array([allowed_nodes(self._policy, snapshot, pod) for pod in table.samples.tolist()])
             for place, verdict in zip(np.flatnonzero(new).tolist(), verdicts.T, strict=True):
                 table.known[told[place]] = verdict
-        table.board.allowed[rows] = np.array([table.known[description] for description in told])[:, table.site]
+        table.board.allowed[table.place[rows]] = np.array([table.known[one] for one in told])[:, table.site]
         return True
 
     def _known(self, rows: Ints) -> Ints:
@@ -243,7 +309,7 @@ class Player:
 
     def _build(self) -> None:
         """A table of all nodes for all classes so far."""
-        from k8slab.kernels.churn import SIZE, Board, rescore
+        from k8slab.kernels.churn import rescore
 
         sample = np.array(self._sample, dtype=np.int64)
         snapshot = self._policy.snapshot(self._state.node_columns(), self._state.pod_columns(sample))
@@ -251,33 +317,64 @@ class Player:
         if problem is None or problem.adjusted or problem.highest >= 2**31 - 1:
             self._able = False
             return
-        numbers = problem.pod_class
         site, samples = sites(snapshot.pods, problem.first)
-        verdicts: Mask = np.empty((problem.nodes, len(samples)), dtype=np.bool_)
+        here = np.flatnonzero(snapshot.nodes.alive)
+        verdicts: Mask = np.empty((len(here), len(samples)), dtype=np.bool_)
         for column, pod in enumerate(samples.tolist()):
-            verdicts[:, column] = allowed_nodes(self._policy, snapshot, pod)
-        where = site[numbers]
-        blocks = -(-problem.nodes // SIZE)
-        board = Board(
-            points=np.zeros((blocks * SIZE, len(sample)), dtype=np.int32),
-            best=np.zeros((blocks, len(sample)), dtype=np.int32),
-            allocatable=np.ascontiguousarray(problem.allocatable.T),
-            requested=np.ascontiguousarray(problem.requested.T),
-            request=np.ascontiguousarray(problem.request[:, numbers]),
-            allowed=np.ascontiguousarray(verdicts[:, where]),
-            bonus=problem.bonus,
-            scoring=problem.scoring,
-        )
-        rescore(np.arange(problem.nodes), board)
-        self._table = _Table(board, snapshot.pods, where, samples, problem.units)
+            verdicts[:, column] = allowed_nodes(self._policy, snapshot, pod)[here]
+        where = site[problem.pod_class]
+        store = _room_for(problem, len(here) + max(_RESERVE, len(here) // 4))
+        board = _first_of(store, len(here))
+        board.allocatable[:], board.requested[:] = problem.allocatable.T[here], problem.requested.T[here]
+        board.allowed[:], board.bonus[:] = verdicts[:, where], problem.bonus[here]
+        rescore(np.arange(len(here)), board)
+        place = np.full(problem.nodes, -1, dtype=np.int64)
+        place[here] = np.arange(len(here))
+        gone = np.where(snapshot.nodes.alive, 0.0, problem.allocatable).max(axis=1, initial=0.0)
+        self._table = _Table(
+            store, board, here, place, gone, snapshot.pods, where, samples, problem.units,
+            _is_blind(self._policy, snapshot.pods),
+        )  # fmt: skip
         self._ahead = self._ahead[:0]
 
     def __repr__(self) -> str:
         return f"<Player {self._policy.name}: by {self.path}, {len(self._sample):,} classes>"
 
 
-def _description(nodes: NodeColumns, row: int) -> Any:
+def _room_for(problem: Problem, nodes: int) -> Board:
+    """A board for so many nodes, on which nothing is yet."""
+    from k8slab.kernels.churn import SIZE, Board
+
+    blocks, classes, resources = -(-nodes // SIZE), len(problem.pod_class), len(problem.units)
+    nodes = blocks * SIZE
+    return Board(
+        points=np.zeros((nodes, classes), dtype=np.int32),
+        best=np.zeros((blocks, classes), dtype=np.int32),
+        allocatable=np.zeros((nodes, resources)),
+        requested=np.zeros((nodes, resources)),
+        request=np.ascontiguousarray(problem.request[:, problem.pod_class]),
+        allowed=np.zeros((nodes, classes), dtype=np.bool_),
+        bonus=np.zeros(nodes),
+        scoring=problem.scoring,
+    )
+
+
+def _is_blind(policy: Policy, pods: PodColumns) -> bool:
+    static = [item for item in policy.filters if is_static(item)]
+    affinity = [item for item in static if type(item) is plugins.NodeAffinity]
+    known = all(type(item) in _BLIND or item in affinity for item in static)
+    asks = any(item.added_required is not None for item in affinity)
+    return known and not asks and not len(pods.specs.values)
+
+
+def _description(nodes: NodeColumns, row: int, blind: bool) -> Any:
     """All that filters may know of a node by itself."""
-    labels = tuple(int(column.codes[row]) for column in nodes.labels.values())
     words = int(nodes.state[row]), bool(nodes.alive[row]), int(nodes.taints.codes[row]), int(nodes.images.codes[row])
+    if blind:
+        return words
+    labels = tuple(int(column.codes[row]) for column in nodes.labels.values())
     return words, labels, nodes.allocatable[:, row].tobytes()
+
+
+def _numbers(count: int) -> Ints:
+    return np.empty(count, dtype=np.int64)

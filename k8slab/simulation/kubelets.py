@@ -97,6 +97,11 @@ class Kubelets:
         self._any_down = bool(self._is_down.view.any())
 
     @property
+    def watched(self) -> bool:
+        """Whether somebody wants to know of containers that start."""
+        return bool(self._watchers)
+
+    @property
     def foreseeable(self) -> bool:
         """Whether it can be told ahead what comes of containers that start."""
         return all(foresee is not None for foresee in self._foresees)

@@ -2,60 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 
 from k8slab.application.calendar import FarSighted
-from k8slab.application.scheduling_controller import SchedulingController
+from k8slab.application.scheduling_controller import SchedulingController, Waiting
 from k8slab.application.workload_controller import WorkloadController
 from k8slab.domain.columns import NEVER, Ints
 from k8slab.domain.ports import ControllerPort
 from k8slab.infrastructure.clocks import VirtualClock
+from k8slab.kernels.course_columns import ADDED, BOUND, Course, Ends, Lived, Pods
 from k8slab.simulation.arriving import Arrivals
 from k8slab.simulation.kubelets import Kubelets
 from k8slab.state import VERBS, ClusterState
 
-_ADDED, _BOUND, _FINISHED = (VERBS.index(verb) for verb in ("POD_ADDED", "BOUND", "FINISHED"))
+# The state's codes of what a course tells.
+_VERBS: Final = np.array([VERBS.index(verb) for verb in ("POD_ADDED", "BOUND", "FINISHED")], dtype=np.int8)
 # So many arrivals at a time, so that whoever watches hears of it now and then.
 MOST: Final = 4096
 
 
 @runtime_checkable
 class PlayerPort(Protocol):
-    """A placer that can look ahead over comings and goings: k8slab.policies.placer.Placer."""
+    """A placer that can live through comings, waits and goings: k8slab.policies.player.Player."""
 
-    def play(self, pod_rows: Ints, leaves_from: Ints, leavers: Ints) -> Ints:
-        """int64[k]: nodes of the first k pods, up to the first that fits nowhere.
+    def live(self, course: Course) -> Lived | None:
+        """What comes of a course; None where that can't be told ahead.
 
-        leaves_from : int64[n + 1]  leavers[leaves_from[i] : leaves_from[i + 1]] end before pod i is decided on
-        leavers     : int64[.]      rows of pods that are bound, or stand among pod_rows before; those behind
-                                    leaves_from[n] end after the last pod
+        Within an instant first the pods end whose time is over, by row, then others come, then the scheduler
+        tries: who came, and if some ended, all who wait. An instant in which a pod is refused that
+        may not wait, or bound that may not go, or bound to a node that is down, isn't lived
+        through, and nothing after it. `kind` and `ends.node` of the course are filled by the player.
 
-        The caller plays into the state what it decided and let go, as far as it came.
+        The caller plays all of it into the state, and then calls `settle`.
         """
 
-    def settle(self, complete: bool) -> None:
-        """The state was told of all that was decided and let go, or only of a part: the rest is forgotten then."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Endings:
-    """Pods that end: at_ns int64[D] sorted, pods int64[D]."""
-
-    at_ns: Ints
-    pods: Ints
-
-    def __getitem__(self, part: slice) -> _Endings:
-        return _Endings(self.at_ns[part], self.pods[part])
+    def settle(self) -> None:
+        """The state was told of all that was lived through."""
 
 
 class Stretch:
     """Lives through what lies before an instant by itself, as the loops it stands for would have.
 
-    Only where nothing else can happen: no pod waits, no pod of a workload ends. The journal
+    Only where nothing else can happen: no pod of a workload ends or is bound. The journal
     and all columns are then as they would be, row for row.
     """
 
@@ -88,18 +79,26 @@ class Stretch:
         now_ns = self._clock.now()
         starts_ns = self._workloads.next_ns(now_ns)
         at, rows, before_ns = self._comes(before_ns if starts_ns is None else min(before_ns, starts_ns))
-        ends = self._ends_of(at, rows)
-        before_ns = min(before_ns, self._kubelets.foreseen(rows, at, ends))
+        lasting = self._kubelets.lifetime(rows)
+        if self._kubelets.watched:
+            before_ns = min(before_ns, self._kubelets.foreseen(rows, at, _ends_of(at, lasting)))
         due = [one.next_ns(now_ns) for one in beside]
         for one in beside:
             before_ns = one.look_ahead(now_ns, before_ns)
-        endings, before_ns = self._kubelets.take_before(before_ns)
-        old, count, version = _Endings(*endings), int(np.searchsorted(at, before_ns)), self._state.version
-        if count or len(old.pods):
-            before_ns = self._live(at[:count], rows[:count], ends[:count], old, before_ns)
+        (ends_ns, ending), before_ns = self._kubelets.take_before(before_ns)
+        count, version = int(np.searchsorted(at, before_ns)), self._state.version
+        stop_ns = before_ns
+        if count or len(ending):
+            course = self._course(at[:count], rows[:count], lasting[:count], ends_ns, ending, before_ns)
+            lived = self._placer.live(course)
+            stop_ns = now_ns if lived is None else lived.before_ns
+            later = int(np.searchsorted(ends_ns, stop_ns))
+            self._kubelets.put_back(ends_ns[later:], ending[later:])
+            if lived is not None:
+                self._take(course, lived)
         for one in beside:
-            one.go_back(before_ns)
-        # Nothing, if the first to come fits nowhere: that is for the scheduler.
+            one.go_back(stop_ns)
+        # Nothing, if the first instant is for the loops themselves.
         return self._state.version != version or due != [one.next_ns(now_ns) for one in beside]
 
     def _quiet(self) -> bool:
@@ -108,12 +107,14 @@ class Stretch:
         loops = (self._kubelets, self._workloads, self._scheduler)
         due = [loop.next_ns(now_ns) for loop in loops]
         awake = any(at is not None and at <= now_ns for at in due)
-        plain = self._scheduler.waiting == 0 and self._kubelets.foreseeable
+        queue = self._scheduler.queue
+        # What watches pods start can only say what comes of those that are bound as they come.
+        plain = not len(queue) or (not self._kubelets.watched and bool(queue.plain.all()))
         # Which devices a pod gets is chosen when it is bound.
-        return plain and not awake and not self._state.node_devices.capacity.any()
+        return plain and not awake and self._kubelets.foreseeable and not self._state.node_devices.capacity.any()
 
     def _comes(self, before_ns: int) -> tuple[Ints, Ints, int]:
-        """The next arrivals in the order they take their turn, and the instant before which they come."""
+        """The next arrivals, and the instant before which they come."""
         at, rows = self._arrivals.ahead(before_ns)
         if len(at) > MOST:
             before_ns = int(at[MOST])
@@ -122,78 +123,58 @@ class Stretch:
         if brief.any():
             before_ns = min(before_ns, int(at[np.argmax(brief)]))
         count = int(np.searchsorted(at, before_ns))
-        at, rows = at[:count], rows[:count]
-        if len(at) > 1 and (np.diff(at) == 0).any():
-            order = np.lexsort((-self._state.pod_priority[rows].astype(np.int64), at))
-            rows = rows[order]
-        return at, rows, before_ns
+        return at[:count], rows[:count], before_ns
 
-    def _live(self, at: Ints, rows: Ints, ends: Ints, old: _Endings, before_ns: int) -> int:
-        """Live through what lies before an instant; gives that, or an earlier one that must go step by step."""
-        known, soon = old.at_ns < before_ns, ends < before_ns
-        endings = _sorted(
-            np.concatenate([old.at_ns[known], ends[soon]]), np.concatenate([old.pods[known], rows[soon]])
+    def _course(self, at: Ints, rows: Ints, lasting: Ints, ends_ns: Ints, ending: Ints, before_ns: int) -> Course:
+        """These who come and those who wait, and these who end."""
+        state, queue, come = self._state, self._scheduler.queue, len(rows)
+        refusals = since_ns = sequence = np.zeros(come, dtype=np.int64)
+        everybody, may_go = rows, np.ones(come, dtype=np.bool_)
+        if len(queue):
+            everybody = np.concatenate([rows, queue.rows])
+            lasting = np.concatenate([lasting, self._kubelets.lifetime(queue.rows)])
+            refusals = np.concatenate([refusals, queue.refusals])
+            since_ns = np.concatenate([since_ns, queue.since_ns])
+            sequence = np.concatenate([sequence, queue.sequence])
+            may_go = (state.pod_owner[everybody] < 0) & (lasting > 0)
+        may_wait = ~self._scheduler.helped_by_others_going(everybody)
+        if self._kubelets.watched:
+            may_wait[:] = False
+        may_wait &= state.plain(everybody)
+        kind, priority = np.zeros(len(everybody), dtype=np.int64), state.pod_priority[everybody].astype(np.int64)
+        pods = Pods(
+            everybody, kind, lasting, priority, may_wait, may_go, refusals.copy(), since_ns.copy(), sequence.copy()
         )
-        leaves_from = np.concatenate([[0], np.searchsorted(endings.at_ns, at, side="right")])
-        nodes = self._placer.play(rows, leaves_from, endings.pods)
-        # What is put on a node that is down, which nobody knows yet, doesn't end.
-        lost = self._kubelets.down(nodes)
-        done = int(np.argmax(lost)) if lost.any() else len(nodes)
-        cut = done < len(rows)
-        if cut:
-            before_ns = int(at[done])
-            done, endings = self._cut(at, rows, done, endings)
-            nodes, at, rows, ends = nodes[:done], at[:done], rows[:done], ends[:done]
-        self._play(at, rows, nodes, endings)
-        self._placer.settle(complete=not cut)
-        self._hand_back(at, rows, ends, old)
-        return before_ns
+        ends = Ends(ends_ns, ending, np.zeros(len(ending), dtype=np.int64), state.pod_node[ending].astype(np.int64))
+        rules = self._scheduler.rules(self._kubelets.nodes_down)
+        line = np.arange(come, len(everybody))
+        return Course(before_ns, at, pods, ends, line, self._scheduler.sequence, rules)
 
-    def _ends_of(self, at: Ints, rows: Ints) -> Ints:
-        lasting = self._kubelets.lifetime(rows)
-        return np.where(lasting > NEVER - at, NEVER, at + np.minimum(lasting, NEVER - at))
-
-    def _cut(self, at: Ints, rows: Ints, done: int, endings: _Endings) -> tuple[int, _Endings]:
-        """A pod fits nowhere: what lies before its instant stands, and who ends in it, as that comes first."""
-        instant = int(at[done])
-        first = int(np.searchsorted(at, instant))
-        return first, endings[: int(np.searchsorted(endings.at_ns, instant, side="right"))]
-
-    def _play(self, at: Ints, rows: Ints, nodes: Ints, endings: _Endings) -> None:
-        where = self._state.pod_node[endings.pods].astype(np.int64)
-        if len(rows):
-            order = np.argsort(rows)
-            place = order[np.clip(np.searchsorted(rows, endings.pods, sorter=order), 0, len(rows) - 1)]
-            new = rows[place] == endings.pods
-            where[new] = nodes[place[new]]
-        parts: Sequence[tuple[Ints, int, Ints, Ints]] = (
-            (endings.at_ns, _FINISHED, endings.pods, where),
-            (at, _ADDED, self._arrivals.in_order(len(rows)), np.full(len(rows), -1)),
-            (at, _BOUND, rows, nodes),
-        )
-        times = np.concatenate([part[0] for part in parts])
-        # Within an instant: first who ends, then who comes, then who is bound, each in their order.
-        order = np.argsort(times, kind="stable")
-        verbs = np.concatenate([np.full(len(part[0]), part[1], dtype=np.int8) for part in parts])
-        pods = np.concatenate([part[2] for part in parts])
-        targets = np.concatenate([part[3] for part in parts])
-        self._state.play(times[order], verbs[order], pods[order], targets[order], force=self._force)
-        if len(times):
-            self._clock.sleep_until(int(times[order[-1]]))
-
-    def _hand_back(self, at: Ints, rows: Ints, ends: Ints, old: _Endings) -> None:
-        """Tell the loops what was done for them."""
-        gone = self._state.pod_node[old.pods] < 0
-        self._kubelets.put_back(old.at_ns[~gone], old.pods[~gone])
+    def _take(self, course: Course, lived: Lived) -> None:
+        """Tell the state and the loops what was done for them."""
+        told, pods = lived.told, course.pods
+        if not len(told.at_ns):
+            return
+        self._state.play(told.at_ns, _VERBS[told.verb], told.pod, told.node, force=self._force)
+        self._clock.sleep_until(int(told.at_ns[-1]))
+        self._placer.settle()
+        bound = told.verb == BOUND
+        at, rows = told.at_ns[bound], told.pod[bound]
+        ends = _ends_of(at, self._kubelets.lifetime(rows))
         runs = self._state.pod_node[rows] >= 0
         self._kubelets.put_back(ends[runs], rows[runs])
         self._kubelets.started(rows, at, ends)
-        self._arrivals.advance(len(rows))
-        self._scheduler.passed_over(len(rows))
+        self._arrivals.advance(int(np.count_nonzero(told.verb == ADDED)))
+        line, waiting = lived.line, Waiting()
+        waiting.add(
+            pods.row[line], pods.sequence[line], pods.refusals[line], pods.since_ns[line],
+            np.ones(len(line), dtype=np.bool_),
+        )  # fmt: skip
+        self._scheduler.lived(waiting, lived.sequence, lived.tried, lived.refused_ns, pods.row[lived.refused])
         self._kubelets.passed_over()
         self._workloads.passed_over()
 
 
-def _sorted(at_ns: Ints, pods: Ints) -> _Endings:
-    order = np.lexsort((pods, at_ns))
-    return _Endings(at_ns[order], pods[order])
+def _ends_of(at: Ints, lasting: Ints) -> Ints:
+    """When pods end that are bound then and run for so long."""
+    return np.where(lasting > NEVER - at, NEVER, at + np.minimum(lasting, NEVER - at))

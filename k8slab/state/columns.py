@@ -20,7 +20,7 @@ from k8slab.state.tables import CodeColumn, Column, LabelTable, NameTable, Rows2
 
 READY: Final = NODE_STATES.index(NodeState.READY)
 PENDING: Final = POD_PHASES.index(PodPhase.PENDING)
-# So many pods may be bound before those that are there are looked up anew.
+# So many pods may be bound, at least, before those that left are forgotten.
 _FEW: Final = 4096
 RUNNING: Final = POD_PHASES.index(PodPhase.RUNNING)
 SUCCEEDED: Final = POD_PHASES.index(PodPhase.SUCCEEDED)
@@ -74,15 +74,27 @@ class StateColumns:
         self._pod_unready = Column(np.int64, fill=NEVER)
         self._pod_restarts = Column(np.int32)
         self._bound_rows = np.zeros(0, dtype=np.int64)
-        self._bound_known = 0
+        self._bound_known = self._bound_count = 0
+        self._lowest_priority = 2**31 - 1
 
     def ever_bound(self) -> Ints:
         """Rows among which all bound pods are, some twice: of half a million that come few are there at once."""
+        known = self._bound_count
         recent = self.journal.pods_of("BOUND", self._bound_known)
-        if len(recent) > max(_FEW, len(self._bound_rows)):
-            self._bound_rows, self._bound_known = np.flatnonzero(self.pod_node >= 0), len(self.journal)
-            return self._bound_rows
-        return np.concatenate([self._bound_rows, recent])
+        self._bound_known = len(self.journal)
+        if known + len(recent) > len(self._bound_rows):
+            kept = self._bound_rows[:known]
+            kept = np.unique(np.concatenate([kept[self.pod_node[kept] >= 0], recent]))
+            self._bound_rows = np.empty(2 * len(kept) + _FEW, dtype=np.int64)
+            known, recent = 0, kept
+        self._bound_count = known + len(recent)
+        self._bound_rows[known : self._bound_count] = recent
+        return self._bound_rows[: self._bound_count]
+
+    @property
+    def lowest_priority(self) -> int:
+        """No pod here ever had a lower one."""
+        return self._lowest_priority
 
     @property
     def node_count(self) -> int:

@@ -60,6 +60,7 @@ class PodVerbs(Holding):
             self._pod_node.extend(count)
             self._pod_last_node.extend(count)
             self._pod_priority.extend(count, ranks)
+            self._lowest_priority = min(self._lowest_priority, int(np.min(ranks, initial=2**31 - 1)))
             self._pod_request.extend(amounts)
             self._pod_namespace.extend(count, Codes.constant("default", count) if namespaces is None else namespaces)
             self._pod_tolerations.extend(count, Codes.constant((), count) if tolerations is None else tolerations)
@@ -248,6 +249,7 @@ class PodVerbs(Holding):
                 self._resize(row, as_amounts(request, (len(self.schema),), "request"), force)
             if rank is not None:
                 self.pod_priority[row] = rank
+                self._lowest_priority = min(self._lowest_priority, int(np.min(rank)))
             if labels is not None:
                 self._pod_labels.set(pod_row, labels)
             if namespace is not None:

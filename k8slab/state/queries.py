@@ -108,6 +108,11 @@ class StateQueries(StateColumns):
                 started_ns=self._pod_started.view[take],
             )
 
+    def plain(self, pod_rows: Ints) -> npt.NDArray[np.bool_]:
+        """bool[n]: which of these pods have no spec, and so look at no other pod."""
+        with self.lock:
+            return np.asarray(self._pod_specs.get().codes[pod_rows] < 0)
+
     # A negative row is a legal index, so every verb asks these before it touches a column.
 
     def _nodes_there(self, node_rows: PodRows) -> Ints:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -147,12 +147,30 @@ class LabelTable:
         for key, column in self._columns.items():
             column.set(row, labels.get(key))
 
-    def get(self) -> dict[str, Codes[str]]:
-        return {key: column.get() for key, column in self._columns.items()}
+    def get(self) -> Mapping[str, Codes[str]]:
+        return _Labels(dict(self._columns), self._length)
 
     def get_one(self, key: str) -> Codes[str] | None:
         """One label, None if no row ever had it."""
         return self._columns[key].get() if key in self._columns else None
+
+
+class _Labels(Mapping[str, Codes[str]]):
+    """A table's labels; a column is looked at when it is asked for, as one that names each node is long."""
+
+    def __init__(self, columns: dict[str, CodeColumn[str]], length: int) -> None:
+        self._columns = columns
+        self._length = length
+
+    def __getitem__(self, key: str) -> Codes[str]:
+        column = self._columns[key].get()
+        return Codes(column.codes[: self._length], column.values)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
 
 class NameTable:
@@ -164,6 +182,7 @@ class NameTable:
     def __init__(self) -> None:
         self._first = Names([])
         self._later: list[str] = []
+        self._listed: list[str] = []
         self._all = Names([])
         self._rows: dict[str, int] = {}
 
@@ -201,5 +220,8 @@ class NameTable:
         if not self._later:
             return self._first
         if len(self._all) != len(self):
-            self._all = Names([*self._first, *self._later])
+            # Thousands of nodes come one by one: the names before are listed once.
+            listed = self._listed = self._listed or list(self._first)
+            listed += self._later[len(listed) - len(self._first) :]
+            self._all = Names.beginning(listed)
         return self._all

@@ -1,0 +1,109 @@
+"""Columns of pods that come, wait and end over a stretch of time, without anything compiled."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+# What is told, of Told.verb.
+ADDED, BOUND, ENDED = 0, 1, 2
+
+
+class Pods(NamedTuple):
+    """First the n pods that come, by time; then the W that wait. All have n + W rows.
+
+    row         : int64  of the state
+    kind        : int64  the class that they are decided by
+    lifetime_ns : int64  how long one runs once it is bound, MAX for on and on; 0 for none that comes
+    priority    : int64
+    may_wait    : bool   nothing follows from its being refused but that it waits
+    may_go      : bool   nothing follows from its being bound
+    refusals, since_ns, sequence : int64  of those that wait; written
+    """
+
+    row: Ints
+    kind: Ints
+    lifetime_ns: Ints
+    priority: Ints
+    may_wait: Mask
+    may_go: Mask
+    refusals: Ints
+    since_ns: Ints
+    sequence: Ints
+
+
+class Ends(NamedTuple):
+    """Pods that run and end, by time and then by row. at_ns, row, kind, node : int64[D]"""
+
+    at_ns: Ints
+    row: Ints
+    kind: Ints
+    node: Ints
+
+
+class Rules(NamedTuple):
+    """How those that were refused wait: application.scheduling_controller.
+
+    spans_ns : int64[S]  the back-off after the k-th refusal, the last for all later ones
+    window_ns : back-offs that end in the same window are over together
+    backs_off : False for no back-off at all
+    late_ns, every_ns : who waits for longer than late_ns is tried at the next multiple of every_ns
+    down     : bool[d]   nodes on which nothing ends; those beyond d aren't any
+    """
+
+    spans_ns: Ints
+    window_ns: int
+    backs_off: bool
+    late_ns: int
+    every_ns: int
+    down: Mask
+
+
+class Told(NamedTuple):
+    """What happened, in order. at_ns, pod, node : int64[K], verb : int8[K]; node -1 for ADDED"""
+
+    at_ns: Ints
+    verb: npt.NDArray[np.int8]
+    pod: Ints
+    node: Ints
+
+
+class Course(NamedTuple):
+    """What is to be lived through.
+
+    before_ns : all instants before this one
+    at_ns     : int64[n], when the first n of `pods` come
+    line      : int64[W], those that wait, as places in `pods`, in their order
+    sequence  : the number of the next that comes back
+    """
+
+    before_ns: int
+    at_ns: Ints
+    pods: Pods
+    ends: Ends
+    line: Ints
+    sequence: int
+    rules: Rules
+
+
+class Lived(NamedTuple):
+    """What came of it.
+
+    before_ns  : the first instant that wasn't lived through: the course's, or one that has to go step by step
+    line       : int64[W]  those that wait now, as places in the course's pods, in their order
+    sequence   : the number of the next that comes back
+    tried      : how often a pod was tried
+    refused_ns, refused : int64[F]  who was refused for the first time (places in pods), and when
+    """
+
+    told: Told
+    before_ns: int
+    line: Ints
+    sequence: int
+    tried: int
+    refused_ns: Ints
+    refused: Ints
