@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from k8slab.domain.cluster_autoscaler.estimator import PodGroup, decreasing_orde
 from k8slab.domain.cluster_autoscaler.limiter import EstimationLimiter, Threshold
 from k8slab.domain.cluster_autoscaler.snapshot import NodeShape, PodShape
 from k8slab.kernels.refit import empty_each, empty_in_turn, fill, link, pack_new
+from k8slab.kernels.scale_down import Eligibility, worth_trying
 
 
 def fits(request, free):
@@ -163,3 +165,45 @@ def test_a_class_that_may_not_use_the_template_leaves_an_empty_node_for_the_next
         placed, taken,
     )  # fmt: skip
     assert (used, placed.tolist(), taken.tolist()) == (2, [0, 3], [3, 3, 3])
+
+
+# -- which nodes are worth trying ----------------------------------------------------------
+
+NODE = st.tuples(
+    st.booleans(), st.integers(0, 3), st.integers(-1, 1), st.booleans(),
+    st.lists(st.integers(0, 4), min_size=3, max_size=3),
+    st.lists(st.integers(0, 5), min_size=3, max_size=3),
+)  # fmt: skip
+
+
+def naive_worth_trying(nodes, unready_enabled, thresholds, gpu_group):
+    """cpu and memory are rows 0 and 1, GPUs row 2; state 1 is not ready, 2 unknown."""
+    found = []
+    for row, (alive, state, group, out, has, holds) in enumerate(nodes):
+        if not alive or out or group < 0:
+            continue
+        shares = [Fraction(holds[r], has[r]) if has[r] else None for r in range(3)]
+        if gpu_group[group]:
+            within = (shares[2] or 0) <= thresholds[group]
+        else:
+            within = None not in shares[:2] and max(shares[:2]) <= thresholds[group]
+        if unready_enabled if state in (1, 2) else within:
+            found.append(row)
+    return found
+
+
+@given(st.lists(NODE, max_size=6), st.booleans(), st.lists(st.booleans(), min_size=2, max_size=2))
+def test_nodes_worth_trying_equal_naive(nodes, unready_enabled, gpu_group):
+    thresholds = [Fraction(1, 2), Fraction(3, 4)]
+    alive, state, group, out, has, holds = zip(*nodes, strict=True) if nodes else [()] * 6
+    rules = Eligibility(
+        1, 2, unready_enabled, np.array(thresholds, dtype=np.float64), np.array([0, 1]), np.array(gpu_group),
+        np.array([2]),
+    )  # fmt: skip
+    found = np.empty(len(nodes), dtype=np.int64)
+    count = worth_trying(
+        np.array(alive, dtype=np.bool_), np.array(state, dtype=np.int8), np.array(group, dtype=np.int32),
+        np.array(out, dtype=np.bool_), np.array(has, dtype=np.int64).reshape(-1, 3).T,
+        np.array(holds, dtype=np.int64).reshape(-1, 3).T, rules, found,
+    )  # fmt: skip
+    assert found[:count].tolist() == naive_worth_trying(nodes, unready_enabled, thresholds, gpu_group)

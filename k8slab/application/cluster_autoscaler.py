@@ -122,6 +122,7 @@ class ClusterAutoscaler:
         changes = self._state.changes(self._seen)
         self._running.heed(changes)
         self._fits.heed(changes)
+        self._up.heed(changes)
         self._seen = self._state.version
         self._finish_deletions(now_ns)
         if self._ticks.next_ns <= now_ns:
@@ -208,7 +209,7 @@ class ClusterAutoscaler:
         for groups, drained in ((due.empty, False), (due.drain, True)):
             for group in groups:
                 for node in map(int, group.nodes):
-                    span_ns, used = now_ns - self._down.take(node), self._down.utilization(np.array([node]))[0]
+                    span_ns, used = now_ns - self._down.take(node), self._down.utilization(node)
                     reason = f"unneeded for {span_ns / SECOND_NS:g} s, utilization {used:.2f}"
                     self._deletion.begin(node, reason, now_ns, drained=drained)
                     action = "scale-down" if drained else "scale-down-empty"

@@ -88,7 +88,9 @@ class ScaleDown:
         self._rules = rules
         self._gone = gone
         names = state.schema.names
-        self._gpu_rows = [names.index(name) for name in names if name == GPU or name.endswith("/gpu")]
+        gpus = [row for row, name in enumerate(names) if name == GPU or name.endswith("/gpu")]
+        self._gpu_rows = np.array(gpus, dtype=np.int64)
+        self._shared_rows = np.array([names.index(name) for name in (CPU, MEMORY)], dtype=np.int64)
         own = [group.utilization_threshold for group in provider.groups]
         default = rules.utilization_threshold
         self._threshold = np.array([default if one is None else one for one in own] or [default])
@@ -140,39 +142,35 @@ class ScaleDown:
         least = min(span for span in spans if span is not None)
         return bool((self._unneeded.since_ns + least < now_ns).any())
 
-    def utilization(self, nodes: Ints) -> npt.NDArray[np.float64]:
-        """float64[n]: the larger share of cpu and memory that is requested, of GPU nodes that of GPUs; else NaN."""
-        state = self._state
-        rows = [state.schema.index(name) for name in (CPU, MEMORY)]
-        used = self._shares(rows, nodes).max(axis=0)
-        of = self._provider.group_of()[nodes]
-        gpu = np.flatnonzero((of >= 0) & self._gpu[of]) if self._gpu.any() else np.zeros(0, dtype=np.int64)
-        if len(gpu) and self._gpu_rows:
-            shares = self._shares(self._gpu_rows, nodes[gpu])
-            used[gpu] = np.where(np.isnan(shares), 0.0, shares).max(axis=0)
-        return np.asarray(used)
-
-    def _shares(self, rows: list[int], nodes: Ints) -> npt.NDArray[np.float64]:
-        both = self._state.allocatable, self._state.requested
-        has, holds = (np.array([column[row, nodes] for row in rows]) for column in both)
-        shares = np.full(has.shape, np.nan)
+    def utilization(self, node: int) -> float:
+        """The larger share of cpu and memory that is requested, of a GPU node that of GPUs; else NaN."""
+        is_gpu = bool(self._gpu[self._provider.group_of()[node]]) and len(self._gpu_rows) > 0
+        rows = self._gpu_rows if is_gpu else self._shared_rows
+        has, holds = self._state.allocatable[rows, node], self._state.requested[rows, node]
+        shares = np.full(len(rows), 0.0 if is_gpu else np.nan)
         np.divide(holds, has, out=shares, where=has > 0)
-        return shares
+        return float(shares.max())
 
     def _candidates(self, since_ns: Ints) -> Ints:
         """int64[]: nodes that are worth trying: first those that were unneeded, then by row. since_ns : int64[N]"""
+        from k8slab.kernels.scale_down import Eligibility, worth_trying
+
         state, of = self._state, self._provider.group_of()
-        able = state.node_alive & (of >= 0) & ~self._gone()
-        disabled = state.node_columns().labels.get(DISABLED_LABEL)
-        if disabled is not None:
-            able &= ~disabled.equals("true")
+        out = self._gone()
         if self._remembered:
-            able[list(self._remembered)] = False
-        rows = np.flatnonzero(able)
-        unready = unready_nodes(state)[rows]
-        # NaN, where nothing is allocatable, is never within.
-        within = self.utilization(rows) <= self._threshold[of[rows]]
-        rows = rows[(unready & self._rules.unready_enabled) | (~unready & within)]
+            out[list(self._remembered)] = True
+        disabled = state.node_label(DISABLED_LABEL)
+        if disabled is not None:
+            out |= disabled.equals("true")
+        found = np.empty(state.node_count, dtype=np.int64)
+        rules = Eligibility(
+            _NOT_READY, _UNKNOWN, self._rules.unready_enabled, self._threshold, self._shared_rows, self._gpu,
+            self._gpu_rows,
+        )  # fmt: skip
+        count = worth_trying(
+            state.node_alive, state.node_state, of, out, state.allocatable, state.requested, rules, found
+        )
+        rows = found[:count]
         return np.asarray(rows[np.argsort(since_ns[rows], kind="stable")])
 
     def _could_go(self, candidates: Ints, now_ns: int) -> Ints:

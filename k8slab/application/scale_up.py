@@ -17,7 +17,7 @@ from k8slab.domain.cluster_autoscaler.expanders import ExpansionOption
 from k8slab.domain.cluster_autoscaler.limiter import cluster_capacity_limit, min_limit
 from k8slab.domain.cluster_autoscaler.snapshot import NodeShape, PodShape
 from k8slab.domain.columns import Codes32, Ints
-from k8slab.domain.ports import ClusterStatePort
+from k8slab.domain.ports import Change, ClusterStatePort
 from k8slab.domain.resources import CPU, MEMORY, PODS
 from k8slab.policies.policy import Policy
 from k8slab.policies.trying import fill_by_policy, pack_by_policy
@@ -25,6 +25,7 @@ from k8slab.policies.trying import fill_by_policy, pack_by_policy
 _BACKOFF: Final = "in backoff after failed scale-up"
 _AT_MAX: Final = "max node group size reached"
 _CLUSTER_FULL: Final = "max cluster size reached"
+_NOBODY: Final[Ints] = np.zeros(0, dtype=np.int64)
 _DESCRIBED: Final = "node(s) didn't match the pod's tolerations or affinity"
 
 
@@ -83,6 +84,9 @@ class ScaleUp:
         self._choose = choose
         self._limits = limits
         self._rows = [state.schema.index(name) for name in (CPU, MEMORY, PODS)]
+        # The classes that had room nowhere at the last look, and the nodes where something was done since.
+        self._full: Codes32 = np.zeros(0, dtype=np.int32)
+        self._touched: list[Ints] = []
 
     def plan(self, pod_rows: Ints, now_ns: int) -> ScaleUpPlan:
         """What should be launched for these pods that wait. Reads only."""
@@ -108,13 +112,44 @@ class ScaleUp:
 
         # Few classes wait, and nodes that went keep their rows.
         kinds, where = np.unique(classes, return_inverse=True)
-        there = np.flatnonzero(fits.is_open())
+        there = _NOBODY if self._fit_nowhere(kinds) else np.flatnonzero(fits.is_open())
         allowed = [fits.on_node()[np.ix_(kinds, there)], fits.on_template[np.ix_(kinds, coming)]]
         rooms = np.array([group.template.room for group in groups], dtype=np.int64)
         free = np.concatenate([(state.allocatable[:, there] - state.requested[:, there]).T, rooms[coming]])
         chosen = np.empty(len(pods), dtype=np.int64)
         fill(where.astype(np.int32), fits.request[kinds], np.concatenate(allowed, axis=1), free, chosen)
         return chosen >= 0
+
+    def heed(self, changes: Sequence[Change]) -> None:
+        """Take note of where something was done since the last time."""
+        if len(self._full):
+            self._touched += [change.node_rows for change in changes]
+            updated = [change.pod_rows for change in changes if change.verb == "POD_UPDATED"]
+            self._touched += [self._state.pod_node[rows].astype(np.int64) for rows in updated]
+
+    def _fit_nowhere(self, kinds: Codes32) -> bool:
+        """Whether no node that is there has room for a pod of any of these classes."""
+        # For those that had none at the last look only where something was done since may have some.
+        is_open = self._fits.is_open()
+        touched = np.unique(np.concatenate(self._touched)) if self._touched else _NOBODY
+        touched = touched[touched >= 0]
+        self._touched.clear()
+        full = np.intersect1d(self._full, kinds)
+        full = full[~self._fit(full, touched[is_open[touched]])]
+        new = np.setdiff1d(kinds, full)
+        if len(new):
+            full = np.union1d(full, new[~self._fit(new, np.flatnonzero(is_open))])
+        self._full = full
+        return len(full) == len(kinds)
+
+    def _fit(self, kinds: Codes32, nodes: Ints) -> np.ndarray:
+        """bool[K]: which of these classes have room on one of these nodes."""
+        fits, state = self._fits, self._state
+        found = fits.on_node()[np.ix_(kinds, nodes)]
+        for row, free in enumerate(state.allocatable[:, nodes] - state.requested[:, nodes]):
+            asked = fits.request[kinds, row][:, None]
+            found &= (asked <= free) | (asked <= 0)
+        return np.asarray(found.any(axis=1))
 
     def _slow(self, classes: Codes32) -> bool:
         return bool(self._policy.scores) or bool(self._fits.relational[np.unique(classes)].any())
@@ -179,6 +214,8 @@ class ScaleUp:
     ) -> tuple[int, Ints]:
         """How many nodes, and which of the pods (by index) would run there."""
         kinds, first = np.unique(classes, return_index=True)
+        if not self._slow(classes) and not self._fits_new(kinds, number).any():
+            return 0, _NOBODY
         kinds = kinds[np.argsort(first, kind="stable")]
         order = decreasing_order([shapes[int(c)] for c in kinds], self._node_shape(group))
         kinds = kinds[order]
@@ -191,6 +228,11 @@ class ScaleUp:
             count, placed = self._pack(group, number, kinds, [len(one) for one in members], most)
         helped = [one[:n] for one, n in zip(members, placed, strict=True)]
         return count, np.sort(np.concatenate(helped)).astype(np.int64)
+
+    def _fits_new(self, kinds: Codes32, number: int) -> np.ndarray:
+        """bool[K]: which of these classes fit on a new node of a group."""
+        asked, room = self._fits.request[kinds], self._provider.groups[number].template.room
+        return np.asarray(self._fits.on_template[kinds, number] & ((asked <= room) | (asked <= 0)).all(axis=1))
 
     def _pack(
         self, group: ManagedGroup, number: int, kinds: Codes32, counts: list[int], most: int

@@ -271,24 +271,42 @@ def _wait(now_ns, first, refusals, course, desk, line, refused_ns, refused):
 
 
 @kernel
-def live(course, board, rows, desk, told, line, refused_ns, refused):
-    """Live through a course; gives the first instant that wasn't, as something else would follow in it.
+def _desk_for(course, told):
+    everybody = course.pods.row.shape[0]
+    counts = np.zeros(COUNTERS, dtype=np.int64)
+    counts[WAITS], counts[SEQUENCE] = course.line.shape[0], course.sequence
+    return Desk(
+        counts,
+        np.empty((3, everybody), dtype=np.int64),
+        np.full(everybody, -1, dtype=np.int64),
+        np.empty(everybody, dtype=np.int64),
+        np.empty(everybody, dtype=np.int64),
+        np.empty(everybody, dtype=np.int64),
+        np.empty(course.ends.row.shape[0] + everybody, dtype=np.int64),
+        np.empty(told.pod.shape[0], dtype=np.int64),
+        np.empty(told.pod.shape[0], dtype=np.int64),
+    )
+
+
+@kernel
+def live(course, board, rows, told, line, refused_ns, refused):
+    """Live through a course; gives Desk.counts, and the first instant that wasn't, as something else would follow.
 
     Within an instant pods end, by row; then others come; then the scheduler tries them, and if some ended
     those that wait as well.
 
     rows        : int64[N]      the state's row of each of the table's nodes, ascending; course.ends.node is the table's
-    desk        : see Desk; counts[WAITS] and counts[SEQUENCE] are the course's
-    told        : filled, counts[TOLD] rows
+    told        : int64[K] each, filled, counts[TOLD] rows
     line        : int64[n + W]  the course's; then who waits now, counts[WAITS]
     refused_ns, refused : int64[n]  filled, counts[REFUSED] rows: who was refused for the first time, and when
     """
-    scratch, count = scratch_for(board), desk.counts
+    scratch, desk = scratch_for(board), _desk_for(course, told)
+    count = desk.counts
     late_ns = _first_late_ns(course)
     while True:
         now_ns = _due_ns(course, desk)
         if now_ns >= course.before_ns or now_ns >= late_ns:
-            return min(course.before_ns, late_ns)
+            return count, min(course.before_ns, late_ns)
         first_told = count[TOLD]
         _end_due(now_ns, course, board, rows, scratch, desk, told)
         sequence = count[SEQUENCE]
@@ -296,7 +314,7 @@ def live(course, board, rows, desk, told, line, refused_ns, refused):
         refusals = _try(now_ns, first_told, course, board, rows, scratch, desk, told)
         if refusals < 0:
             count[SEQUENCE] = sequence
-            return now_ns
+            return count, now_ns
         count[TRIES] += count[BATCH]
         _start(now_ns, course, desk)
         kept = count[WAITS] if count[FREED] == 0 else 0

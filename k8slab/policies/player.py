@@ -135,7 +135,7 @@ class Player:
 
     def live(self, course: Course) -> Lived | None:
         """What comes of a course; None where a Placer decides. See simulation.stretch.PlayerPort."""
-        from k8slab.kernels.course import COUNTERS, REFUSED, SEQUENCE, TOLD, TRIES, WAITS, Desk, live
+        from k8slab.kernels.course import REFUSED, SEQUENCE, TOLD, TRIES, WAITS, live
 
         come, end = len(course.pods.row), len(course.ends.row)
         kinds = self._ready_for(np.concatenate([course.pods.row, course.ends.row]))
@@ -148,16 +148,10 @@ class Player:
         )
         # Each may end; those who come may be told of coming, being bound and ending, those who wait of the last two.
         most = end + coming + 2 * come
-        count = np.zeros(COUNTERS, dtype=np.int64)
-        count[WAITS], count[SEQUENCE] = len(course.line), course.sequence
-        desk = Desk(
-            count, np.empty((3, come), dtype=np.int64), np.full(come, -1, dtype=np.int64), _numbers(come),
-            _numbers(come), _numbers(come), _numbers(end + come), _numbers(most), _numbers(most),
-        )  # fmt: skip
         told = Told(_numbers(most), np.empty(most, dtype=np.int8), _numbers(most), _numbers(most))
         line = np.concatenate([course.line, _numbers(coming)])
         refused_ns, refused = _numbers(coming), _numbers(coming)
-        before_ns = live(course, table.board, table.rows, desk, told, line, refused_ns, refused)
+        count, before_ns = live(course, table.board, table.rows, told, line, refused_ns, refused)
         many, first = slice(count[TOLD]), slice(count[REFUSED])
         return Lived(
             Told(told.at_ns[many], told.verb[many], told.pod[many], told.node[many]), int(before_ns),

@@ -62,7 +62,7 @@ class ClusterState(NodeVerbs, PodVerbs):
         from k8slab.kernels.play import Cluster, play
 
         with self.lock:
-            assert (np.diff(at_ns) >= 0).all(), "instants aren't sorted"
+            assert (at_ns[1:] >= at_ns[:-1]).all(), "instants aren't sorted"
             kinds = _PLAYED[verbs]
             assert (kinds >= 0).all(), f"verbs {sorted({VERBS[v] for v in verbs[kinds < 0]})} can't be played"
             columns = Cluster(

@@ -85,8 +85,9 @@ class Journal:
         start = self._grow(count)
         for column, given in zip(self._data, (at_ns, verbs, pod_rows, node_rows, value), strict=True):
             column[start : self._length] = given
-        new = np.flatnonzero((np.diff(at_ns) != 0) | (np.diff(verbs) != 0)) + 1
-        self._enter(start + np.concatenate([[0], new]))
+        begins = np.ones(count, dtype=np.bool_)
+        begins[1:] = (at_ns[1:] != at_ns[:-1]) | (verbs[1:] != verbs[:-1])
+        self._enter(start + begins.nonzero()[0])
 
     def _grow(self, count: int) -> int:
         """Make room for so many more rows; gives the first of them."""

@@ -40,6 +40,11 @@ class StateQueries(StateColumns):
         with self.lock:
             return self._node_taints.get()[node_row] or ()
 
+    def node_label(self, key: str) -> Codes[str] | None:
+        """What nodes have for one label, None if none ever had it."""
+        with self.lock:
+            return self._node_labels.get_one(key)
+
     def pods_on(self, node_row: int | Ints) -> Ints:
         """int64[]: rows of the pods bound to a node, or to one of several, in the order they were added."""
         with self.lock:
