@@ -230,7 +230,10 @@ def schedules(draw):
         for s, e, n, d, v in zip(at, effect, node, length, value, strict=True)
     ]
     phase = np.array([draw(st.integers(0, 9)) for _ in range(3)], dtype=np.int64) * SECOND_NS
-    return Heartbeats(phase, together(rows), 2000 * SECOND_NS)
+    # Some nodes join later, among faults that were theirs before.
+    joined = [draw(st.integers(-1, 900)) * draw(st.booleans()) for _ in range(3)]
+    joined_ns = np.array([s * SECOND_NS if s > 0 else -1 for s in joined], dtype=np.int64)
+    return Heartbeats(phase, together(rows), 2000 * SECOND_NS, joined_ns=draw(st.sampled_from([joined_ns, None])))
 
 
 DETECTORS = [
@@ -262,6 +265,9 @@ def _looped(beats: Heartbeats, row: int) -> list[int]:
 
     edges = sorted({t for f in faults if f[1] in (DOWN, SLOW) for t in (f[0], f[0] + f[3])} | {beats.until_ns})
     now, wait, was_down, found = 0, int(beats.phase_ns[row]), False, []
+    joined = -1 if beats.joined_ns is None else int(beats.joined_ns[row])
+    if joined >= 0:
+        now, wait = joined, 0
     factor = 1.0
     while now < beats.until_ns:
         if holds(DOWN, now):
@@ -277,6 +283,8 @@ def _looped(beats: Heartbeats, row: int) -> list[int]:
             if not holds(SILENT, now):
                 found.append(now + max([0, *(int(v) for v in holds(LATE, now))]))
         now, wait = end, now + wait - end
+    if joined >= 0 and joined not in found:
+        found.append(joined)
     return sorted(t for t in found if t < beats.until_ns)
 
 

@@ -93,7 +93,7 @@ def test_one_controller_or_fault_more_leaves_the_other_streams_as_they_were():
         if extra:
             world.calendar.add(Counts())
         world.calendar.run_until(world.until_ns)
-        told = world.parts["faults"]
+        told = world.parts["lives"].faults
         mine = told.take(told.source < 2)
         journal = world.state.journal.columns()
         came = journal["time_ns"][(journal["verb"] == 4) & (world.state.pod_owner[journal["pod_row"]] < 0)]

@@ -15,6 +15,7 @@ from k8slab.domain.models import NODE_STATES, POD_PHASES
 from k8slab.domain.pod_spec import ZONE
 from k8slab.domain.resources import CPU, PODS
 from k8slab.domain.run_tables import TABLES
+from k8slab.simulation.node_lives import removed_ns
 
 if TYPE_CHECKING:
     from k8slab.simulation.history import History
@@ -103,6 +104,8 @@ def _used(world: World, history: History, resource: int, edges: Ints) -> npt.NDA
 def table_frame(world: World, table: str) -> pd.DataFrame:
     """A table that the loops wrote, with names for rows."""
     columns = world.sink.columns(table)
+    if table == "faults":
+        columns = _lived_through(columns, removed_ns(world))
     frame: dict[str, Any] = {}
     for name in TABLES[table]:
         if name == "pod_row":
@@ -112,6 +115,14 @@ def table_frame(world: World, table: str) -> pd.DataFrame:
         else:
             frame[name] = columns[name]
     return pd.DataFrame(frame)
+
+
+def _lived_through(faults: dict[str, Any], until_ns: Ints) -> dict[str, Any]:
+    """Faults of nodes were drawn ahead: those whose node was taken away by then never were."""
+    until = np.append(until_ns, NEVER)[faults["node_row"]]
+    lived = faults["start_ns"] < until
+    cut = {**faults, "end_ns": np.minimum(faults["end_ns"], until)}
+    return {name: column[lived] for name, column in cut.items()}
 
 
 def summary_frame(metrics: dict[str, tuple[float, str]]) -> pd.DataFrame:

@@ -184,6 +184,8 @@ class Run:
         from k8slab.analysis.run_nodes import node_metrics
 
         told: Metrics = {f"{table}_told": (self._world.sink.count(table), "count") for table in TABLES}
+        # Drawn ahead; those of nodes that were taken away by then never were.
+        told["faults_told"] = (len(self.frames.faults), "count")
         return {**node_metrics(self._world, self.until_ns), **descheduling_metrics(self._world), **told}
 
     # -- another policy on the same time -------------------------------------------------

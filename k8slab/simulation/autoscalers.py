@@ -389,7 +389,7 @@ def _metrics(world: World, sources: Mapping[str, Source]) -> SimulatedMetrics:
     workloads = world.workloads
     return SimulatedMetrics(
         world.state, world.usage, world.kubelets, sources, lambda: workloads.names,
-        lambda: "faults" in world.parts and len(world.parts["faults"].start_ns) > 0,
+        lambda: "lives" in world.parts and world.parts["lives"].any_faults,
     )  # fmt: skip
 
 

@@ -188,6 +188,8 @@ class Cloud:
                 "node_scaling", time_ns=now_ns, autoscaler=self.name, action="joined", group=group.name, nodes=1,
                 pods=0, node_row=row, reason=f"booted for {waited:.1f} s",
             )  # fmt: skip
+        for told in self._world.on_join:
+            told(rows, now_ns)
 
     def _new_name(self, number: int) -> str:
         while True:

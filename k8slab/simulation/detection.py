@@ -13,6 +13,7 @@ from k8slab.domain.columns import NEVER, Ints
 from k8slab.domain.detectors import FailureDetector, Suspicions
 from k8slab.domain.instants import SECOND_NS
 from k8slab.simulation.fault_times import DOWN, merged
+from k8slab.simulation.node_lives import removed_ns
 
 if TYPE_CHECKING:
     from k8slab.simulation.world import World
@@ -84,11 +85,11 @@ class Detection:
 
 def detect(world: World, detector: FailureDetector) -> Detection:
     """What a detector makes of a run's heartbeats, whether it acted in it or not."""
-    faults, heartbeats = world.parts["faults"], world.parts["heartbeats"]
-    down = faults.only(DOWN)
-    node, start, end = merged(down.node_row, down.start_ns, np.minimum(down.end_ns, world.clock.now()))
-    lived = start < world.clock.now()
-    suspicions = _until(heartbeats.suspicions(detector), world.clock.now())
+    lives = world.parts["lives"]
+    down, until = lives.faults.only(DOWN), np.minimum(removed_ns(world), world.clock.now())
+    node, start, end = merged(down.node_row, down.start_ns, np.minimum(down.end_ns, until[down.node_row]))
+    lived = start < until[node]
+    suspicions = _until(lives.heartbeats.suspicions(detector), until)
     return judge(node[lived], start[lived], end[lived], suspicions)
 
 
@@ -113,10 +114,11 @@ def all_detectors(world: World) -> Mapping[str, FailureDetector]:
     return {type(health.detector).__name__: health.detector, **health.compare}
 
 
-def _until(suspicions: Suspicions, until_ns: int) -> Suspicions:
-    """Those that began before an instant; a run may have been interrupted."""
-    begun = suspicions.start_ns < until_ns
-    ends = np.minimum(suspicions.end_ns[begun], until_ns)
+def _until(suspicions: Suspicions, until_ns: Ints) -> Suspicions:
+    """Those that began before their node was taken away, or the run ended; it may have been interrupted."""
+    until = until_ns[suspicions.node_rows]
+    begun = suspicions.start_ns < until
+    ends = np.minimum(suspicions.end_ns, until)[begun]
     return Suspicions(suspicions.node_rows[begun], suspicions.start_ns[begun], ends)
 
 

@@ -133,18 +133,22 @@ class CorrelatedFailures(Fault):
         probability_of(self.probability, self.where("probability"))
 
     def draw(self, targets: FaultTargets, until_ns: int, rng: np.random.Generator) -> FaultTimes:
-        groups = targets.groups(self.label)
-        rate = sum(map(len, groups)) / self.ns("mtbf")
-        at = arrivals(rate, until_ns, rng)
+        at, struck = self.strikes(targets, until_ns, rng)
         if not len(at):
             return together([])
-        case, member, itself = _neighbourhoods(groups, at, rng)
+        case, member, itself = _neighbourhoods(targets.groups(self.label), struck)
         follows = itself | (rng.random(len(case)) < self.probability)
         lag = np.where(itself, 0, Weibull(self.ns("lag")).draw(len(case), rng))
         start = (at[case] + lag)[follows]
         duration = self.weibull("repair", "repair_shape").draw(len(start), rng)
         found = fault_times(start, DOWN, member[follows], duration)
         return found.take(found.start_ns < until_ns)
+
+    def strikes(self, targets: FaultTargets, until_ns: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """(when, node) int64[A]: the first failures, by time."""
+        nodes = np.concatenate([*targets.groups(self.label), np.zeros(0, dtype=np.int64)])
+        at = arrivals(len(nodes) / self.ns("mtbf"), until_ns, rng)
+        return at, nodes[rng.integers(0, len(nodes), len(at))] if len(at) else nodes[:0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,19 +168,20 @@ class ListedFailures(Fault):
 
     def check(self) -> None:
         for number in range(len(self.events)):
-            self._event(number)
+            self.event(number)
 
     def draw(self, targets: FaultTargets, until_ns: int, rng: np.random.Generator) -> FaultTimes:
         parts = []
         for number in range(len(self.events)):
-            at, duration, effect, value = self._event(number)
+            at, duration, effect, value = self.event(number)
             rows = self._rows(self.events[number], targets)
             start = np.full(len(rows), at, dtype=np.int64)
             parts.append(fault_times(start, effect, rows, np.full(len(rows), duration, dtype=np.int64), value))
         found = together(parts)
         return found.take(found.start_ns < until_ns)
 
-    def _event(self, number: int) -> tuple[int, int, int, float]:
+    def event(self, number: int) -> tuple[int, int, int, float]:
+        """(at, duration, effect, value) of one of them."""
         event, where = self.events[number], f"fault {self.name!r}, events[{number}]"
         for key in event:
             if key not in self._KEYS:
@@ -417,17 +422,18 @@ def _of_groups(groups: Sequence[Ints], which: Ints, start: Ints, duration: Ints,
     return fault_times(np.repeat(start, size), effect, rows, np.repeat(duration, size))
 
 
-def _neighbourhoods(groups: Sequence[Ints], at: Ints, rng: np.random.Generator) -> tuple[Ints, Ints, Any]:
-    """Each case strikes a node at random: (case, node, whether that is it) of all nodes of its group."""
+def _neighbourhoods(groups: Sequence[Ints], struck: Ints) -> tuple[Ints, Ints, Any]:
+    """Each case strikes a node: (case, node, whether that is it) of all nodes of its group."""
     nodes = np.concatenate(groups)
     size = np.array([len(group) for group in groups], dtype=np.int64)
     group_of, begin = np.repeat(np.arange(len(groups)), size), np.cumsum(size) - size
-    first = rng.integers(0, len(nodes), len(at))
-    count = size[group_of[first]]
-    case = np.repeat(np.arange(len(at)), count)
+    by_row = np.argsort(nodes)
+    group = group_of[by_row[np.searchsorted(nodes[by_row], struck)]]
+    count = size[group]
+    case = np.repeat(np.arange(len(struck)), count)
     offset = np.arange(len(case)) - np.repeat(np.cumsum(count) - count, count)
-    place = begin[group_of[first]][case] + offset
-    return case, nodes[place], place == first[case]
+    member = nodes[begin[group][case] + offset]
+    return case, member, member == struck[case]
 
 
 def _rate(probability: float, every_ns: int) -> float:

@@ -26,12 +26,12 @@ from k8slab.errors import InputError, UnknownName
 from k8slab.simulation.drains import Drain, Drains
 from k8slab.simulation.evicting import evicting
 from k8slab.simulation.fault_base import Fault
-from k8slab.simulation.fault_times import SLOW, FaultTargets, FaultTimes, together
-from k8slab.simulation.faults import OomKills, PodCrashes, PodHangs
+from k8slab.simulation.fault_times import SLOW, FaultTimes, together
+from k8slab.simulation.faults import OomKills, PodCrashes, PodHangs, SlowNodes
 from k8slab.simulation.heartbeats import Heartbeats
 from k8slab.simulation.node_faults import NodeFaults, truth_rows
+from k8slab.simulation.node_lives import NodeLives, targets_of
 from k8slab.simulation.pod_faults import ContainerFaults, CrashTimes, OomTimes, seed_of
-from k8slab.simulation.simulated_heartbeats import SimulatedHeartbeats
 from k8slab.simulation.world import World
 from k8slab.units import duration_ns
 
@@ -121,9 +121,8 @@ class Health:
 def build_health(world: World, faults: Sequence[Fault] = (), health: Health | None = None) -> None:
     """Give a run its faults and all loops that watch and heal.
 
-    Leaves in world.parts: "faults" (FaultTimes), "heartbeats" (Heartbeats), "node_faults", "evictor",
-    "health" (the settings). Raises InputError for two faults of one name, UnknownName for a fault on what
-    isn't there.
+    Leaves in world.parts: "lives" (NodeLives), "node_faults", "evictor", "health" (the settings).
+    Raises InputError for two faults of one name, UnknownName for a fault on what isn't there.
     """
     settings = health if health is not None else Health()
     on = [fault for fault in faults if fault.enabled]
@@ -135,13 +134,14 @@ def build_health(world: World, faults: Sequence[Fault] = (), health: Health | No
     heartbeats = Heartbeats.drawn(
         world.state.node_count, drawn, world.until_ns, world.streams.generator("heartbeats"), heartbeat_ns
     )
-    loops = _Loops(world, settings, drawn, heartbeats)
+    lives = NodeLives(world, on, drawn, heartbeats, settings.detector)
+    slow = bool((drawn.effect == SLOW).any()) or any(isinstance(fault, SlowNodes) for fault in on)
+    loops = _Loops(world, settings, drawn, lives, slow=slow)
     loops.break_pods(on)
     if len(drawn.start_ns):
         world.sink.emit("faults", **truth_rows(on, drawn, world.until_ns))
-    world.parts.update(
-        faults=drawn, heartbeats=heartbeats, node_faults=loops.node_faults, evictor=loops.evictor, health=settings
-    )
+    world.on_join.append(lambda rows, now_ns: lives.join(rows, now_ns, loops.node_faults))
+    world.parts.update(lives=lives, node_faults=loops.node_faults, evictor=loops.evictor, health=settings)
 
 
 def build_preemption(world: World) -> None:
@@ -158,8 +158,7 @@ def _let_preempt(world: World, evictor: Evictor, budgets: DisruptionBudgets) -> 
 
 
 def _drawn(world: World, faults: Sequence[Fault]) -> FaultTimes:
-    columns = world.state.node_columns()
-    targets = FaultTargets(columns.names, columns.labels)
+    targets = targets_of(world)
     return together(
         [fault.draw(targets, world.until_ns, world.streams.generator(f"faults/{fault.name}")) for fault in faults]
     )
@@ -168,7 +167,7 @@ def _drawn(world: World, faults: Sequence[Fault]) -> FaultTimes:
 class _Loops:
     """The loops of one run, that know one another."""
 
-    def __init__(self, world: World, settings: Health, drawn: FaultTimes, heartbeats: Heartbeats) -> None:
+    def __init__(self, world: World, settings: Health, drawn: FaultTimes, lives: NodeLives, *, slow: bool) -> None:
         self._world = world
         self._daemon_sets = np.zeros(0, dtype=np.bool_)
         state, sink = world.state, world.sink
@@ -183,7 +182,7 @@ class _Loops:
         self._answers_after: dict[int, int] = {}
         self._probes = self._known_probes(settings.probes)
         self.prober = PodProber(state, sink, self.restarts, self._probes_of, self._startup_of)
-        slow = bool(self._probes) and bool((drawn.effect == SLOW).any())
+        slow = slow and bool(self._probes)
         self._slow: dict[int, float] = {}
         self.node_faults = NodeFaults(drawn, world.kubelets, self.evictor, self._slowed if slow else None)
         rates = EvictionRates(
@@ -195,7 +194,7 @@ class _Loops:
         )  # fmt: skip
         monitor = NodeHealthMonitor(
             state,
-            SimulatedHeartbeats(heartbeats.suspicions(settings.detector), world.until_ns),
+            lives.opinions,
             sink,
             detector=type(settings.detector).__name__,
             cordoned=self._cordoned,

@@ -41,16 +41,19 @@ class Heartbeats:
 
     phase_ns    : int64[N]  when each node first beats, from 0 to below the interval
     interval_ns : the kubelet renews its lease this often (Kubernetes: 10 s)
+    joined_ns   : int64[N]  when each joined, below 0 if it was there from the beginning; None if all were
 
-    Before 0 all nodes beat regularly, for as long as a detector remembers. A node that went
-    down beats again the moment it is back, and then every interval. On a slow node the
-    interval is longer by its factor; where slow times overlap the larger one counts.
+    Before 0 all nodes beat regularly, for as long as a detector remembers. A node that joins later
+    is first heard of in that instant, whatever its state, and beats from then on; its phase is of
+    no account. A node that went down beats again the moment it is back, and then every interval.
+    On a slow node the interval is longer by its factor; where slow times overlap the larger one counts.
     """
 
     phase_ns: Ints
     faults: FaultTimes
     until_ns: int
     interval_ns: int = 10 * SECOND_NS
+    joined_ns: Ints | None = None
 
     def __post_init__(self) -> None:
         if self.interval_ns < 1 or self.until_ns < 0:
@@ -65,14 +68,14 @@ class Heartbeats:
         """With phases at random."""
         return cls(rng.integers(0, interval_ns, nodes), faults, until_ns, interval_ns)
 
-    def suspicions(self, detector: FailureDetector, *, everywhere: bool = False) -> Suspicions:
+    def suspicions(self, detector: FailureDetector, *, everywhere: bool | None = None) -> Suspicions:
         """When the detector suspects which node.
 
         everywhere : look at every heartbeat of every node, which gives the same and takes as long as
-                     there are heartbeats. Done in any case for a detector that doubts nodes that
-                     beat regularly: its answers are then many.
+                     there are heartbeats. By default for a detector that isn't `quiet`: its answers are
+                     then many.
         """
-        everywhere = everywhere or not self._quiet(detector)
+        everywhere = not self.quiet(detector) if everywhere is None else everywhere
         parts = self._of_all_nodes(detector) if everywhere else self._of_faulty_nodes(detector)
         found = list(parts)
         node = np.repeat([row for row, _, _ in found], [len(start) for _, start, _ in found]).astype(np.int64)
@@ -99,12 +102,19 @@ class Heartbeats:
 
     def _of_faulty_nodes(self, detector: FailureDetector) -> Iterator[tuple[int, Ints, Ints]]:
         margin, telling = self._margin(detector), self._telling(detector)
-        for row, mine in self._by_node():
+        by_node, none = dict(self._by_node()), np.zeros(0, dtype=np.int64)
+        for row in sorted({*by_node, *self._newcomers()}):
+            mine = by_node.get(row, none)
             asked = self.faults.take(mine[telling[mine]])
-            if not len(asked.node_row):
+            begin, end = asked.start_ns - margin, _over(asked) + margin
+            joined = self._joined(row)
+            if joined >= 0:
+                # A detector may doubt a node that it has yet to get to know.
+                begin, end = np.append(begin, joined), np.append(end, joined + margin)
+            if not len(begin):
                 continue
             faults = self.faults.take(mine)
-            _, starts, ends = merged(asked.node_row, asked.start_ns - margin, _over(asked) + margin)
+            _, starts, ends = merged(np.full(len(begin), row), begin, end)
             if len(starts) > _PIECES:
                 yield row, *self._between(detector, row, faults, -margin, self.until_ns)
                 continue
@@ -136,9 +146,16 @@ class Heartbeats:
         ongoing = end_ns < self.until_ns and len(arrivals) > 0
         until_ns = int(arrivals[-1]) if ongoing else self.until_ns
         begin, end = suspected(detector, arrivals[:-1] if ongoing else arrivals, until_ns)
-        # The first deadlines are those of a detector that begins to learn, not its own.
-        known = begin >= max(0, start_ns + detector.memory * self.interval_ns)
+        # The first deadlines are those of a detector that begins to learn, not its own: unless the node is new to it.
+        learns = start_ns > self._joined(row) or self._joined(row) < 0
+        known = begin >= max(0, start_ns + learns * detector.memory * self.interval_ns)
         return begin[known], end[known]
+
+    def _joined(self, row: int) -> int:
+        return -1 if self.joined_ns is None else int(self.joined_ns[row])
+
+    def _newcomers(self) -> list[int]:
+        return [] if self.joined_ns is None else np.flatnonzero(self.joined_ns >= 0).tolist()
 
     def _by_node(self) -> Iterator[tuple[int, Ints]]:
         """Nodes that have faults, and which those are."""
@@ -147,7 +164,7 @@ class Heartbeats:
         for row, begin, end in zip(rows.tolist(), first, np.append(first, len(order))[1:], strict=True):
             yield row, order[begin:end]
 
-    def _quiet(self, detector: FailureDetector) -> bool:
+    def quiet(self, detector: FailureDetector) -> bool:
         """Whether it never doubts a node that beats regularly: tried at many phases, once it knows the pace."""
         beats = np.arange(2 * detector.memory + 3, dtype=np.int64) * self.interval_ns
         phases = np.arange(_PHASES) * self.interval_ns // _PHASES
@@ -159,6 +176,11 @@ class Heartbeats:
     # -- when they arrive ----------------------------------------------------------------
 
     def _arrivals(self, row: int, faults: FaultTimes, from_ns: int, until_ns: int) -> Ints:
+        found, joined = self._arrivals_of_beats(row, faults, from_ns, until_ns), self._joined(row)
+        heard = joined < max(from_ns, 0) or joined >= until_ns or joined in found[:1]
+        return found if heard else np.append(joined, found)
+
+    def _arrivals_of_beats(self, row: int, faults: FaultTimes, from_ns: int, until_ns: int) -> Ints:
         sent = _sent(self._paces(row, faults), from_ns, until_ns)
         silent = faults.only(SILENT)
         _, start, end = merged(silent.node_row, silent.start_ns, silent.end_ns)
@@ -180,7 +202,10 @@ class Heartbeats:
         down, slow = faults.only(DOWN), faults.only(SLOW)
         edges = np.unique(np.concatenate([down.start_ns, down.end_ns, slow.start_ns, slow.end_ns]))
         paces = [_Pace(0, int(self.phase_ns[row]), self.interval_ns)]
-        for at_ns in edges[edges < self.until_ns].tolist():
+        joined = self._joined(row)
+        if joined >= 0:
+            paces = [_Pace(0, joined, 0), _Pace(joined, joined, self._interval(joined, down, slow))]
+        for at_ns in edges[(edges < self.until_ns) & (edges > joined)].tolist():
             interval = self._interval(at_ns, down, slow)
             last = paces[-1]
             if interval == last.interval_ns:

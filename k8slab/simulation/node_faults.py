@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,8 @@ from k8slab.simulation.fault_base import Fault
 from k8slab.simulation.fault_times import DOWN, EFFECTS, LATE, SLOW, FaultTimes, merged
 from k8slab.simulation.kubelets import Kubelets
 
-_ENDS: Final = 0
-_BEGINS: Final = 1
 Watcher = Callable[[Ints, npt.NDArray[np.float64], int], object]
+_Changes: TypeAlias = tuple[Ints, Ints, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 
 
 class NodeFaults:
@@ -38,22 +37,38 @@ class NodeFaults:
         self._kubelets = kubelets
         self._evictor = evictor
         self._slowed = slowed
-        down, slow = faults.only(DOWN), faults.only(SLOW)
-        self.down = merged(down.node_row, down.start_ns, down.end_ns)
-        self._slow = slow
-        nodes = np.concatenate([self.down[0], slow.node_row if slowed is not None else slow.node_row[:0]])
-        starts = np.concatenate([self.down[1], slow.start_ns if slowed is not None else slow.start_ns[:0]])
-        ends = np.concatenate([self.down[2], slow.end_ns if slowed is not None else slow.end_ns[:0]])
-        is_down = np.arange(len(nodes)) < len(self.down[0])
-        at = np.concatenate([starts, ends])
-        begins = np.repeat([_BEGINS, _ENDS], len(nodes))
-        order = np.lexsort((np.tile(nodes, 2), begins, at))
-        self._at = at[order]
-        self._node = np.tile(nodes, 2)[order]
-        self._begins = begins[order] == _BEGINS
-        self._down = np.tile(is_down, 2)[order]
+        self._down = [_spells(faults, DOWN)]
+        self._slow = [_spells(faults, SLOW)]
+        # How many spells keep a node down now; those of the beginning are apart, those of later may overlap.
+        self._holds: dict[int, int] = {}
+        node, start, end = merged(*self._down[0][:3])
+        self._changes = _changes([(node, start, end, True), *self._watched(self._slow[0])])
         self._done = 0
-        self._next = int(self._at[0]) if len(order) else NEVER
+        self._heed()
+
+    @property
+    def down(self) -> tuple[Ints, Ints, Ints]:
+        """(node, start, end) of all outages known so far, apart, by node and then by start."""
+        node, start, end, _ = (np.concatenate(columns) for columns in zip(*self._down, strict=True))
+        return merged(node, start, end)
+
+    def add(self, faults: FaultTimes) -> None:
+        """More of them, none of which began before now."""
+        down, slow = _spells(faults, DOWN), _spells(faults, SLOW)
+        self._down.append(down)
+        self._slow.append(slow)
+        new = _changes([(*down[:3], True), *self._watched(slow)])
+        left = _rows(self._changes, self._done, None)
+        self._changes = _sorted(tuple(np.concatenate(pair) for pair in zip(left, new, strict=True)))
+        self._done = 0
+        self._heed()
+
+    def _watched(self, slow: _Spells) -> list[tuple[Ints, Ints, Ints, bool]]:
+        return [] if self._slowed is None else [(*slow[:3], False)]
+
+    def _heed(self) -> None:
+        at_ns = self._changes[0]
+        self._next = int(at_ns[self._done]) if self._done < len(at_ns) else NEVER
 
     def is_up(self, node_rows: Ints) -> npt.NDArray[np.bool_]:
         """bool[n]: which of these nodes are up now, whatever anybody believes."""
@@ -63,16 +78,26 @@ class NodeFaults:
         return None if self._next == NEVER else self._next
 
     def run_once(self, now_ns: int) -> None:
-        begin, end = self._done, int(np.searchsorted(self._at, now_ns, side="right"))
+        begin, end = self._done, int(np.searchsorted(self._changes[0], now_ns, side="right"))
         self._done = end
-        self._next = int(self._at[end]) if end < len(self._at) else NEVER
-        node, begins, down = self._node[begin:end], self._begins[begin:end], self._down[begin:end]
-        # Merged, an end and a beginning at one instant are never of one node.
-        self._resume(node[down & ~begins], now_ns)
-        self._halt(node[down & begins], now_ns)
+        self._heed()
+        _, node, begins, down = _rows(self._changes, begin, end)
+        up, lost = self._count(node[down], begins[down])
+        self._resume(up, now_ns)
+        self._halt(lost, now_ns)
         if not down.all() and self._slowed is not None:
             rows = np.unique(node[~down])
             self._slowed(rows, self._factors(rows, now_ns), now_ns)
+
+    def _count(self, node: Ints, begins: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+        """The nodes that are up again, and those that are down from now on, each ascending."""
+        rows, where = np.unique(node, return_inverse=True)
+        change = np.bincount(where, weights=np.where(begins, 1, -1), minlength=len(rows)).astype(np.int64)
+        before = np.array([self._holds.get(row, 0) for row in rows.tolist()], dtype=np.int64)
+        after = before + change
+        self._holds.update(zip(rows.tolist(), after.tolist(), strict=True))
+        assert not (after < 0).any(), f"nodes {rows[after < 0]} came back more often than they went"
+        return rows[(before > 0) & (after == 0)], rows[(before == 0) & (after > 0)]
 
     def _resume(self, rows: Ints, now_ns: int) -> None:
         if len(rows):
@@ -87,11 +112,52 @@ class NodeFaults:
             self._kubelets.halt(rows, now_ns)
 
     def _factors(self, rows: Ints, now_ns: int) -> npt.NDArray[np.float64]:
-        slow = self._slow
+        if len(self._slow) > 1:
+            self._slow = [_Spells(*(np.concatenate(columns) for columns in zip(*self._slow, strict=True)))]
+        slow = self._slow[0]
         on = (slow.start_ns <= now_ns) & (now_ns < slow.end_ns) & np.isin(slow.node_row, rows)
         found = np.ones(len(rows))
         np.maximum.at(found, np.searchsorted(rows, slow.node_row[on]), slow.value[on])
         return found
+
+
+class _Spells(NamedTuple):
+    """Faults of one effect."""
+
+    node_row: Ints
+    start_ns: Ints
+    end_ns: Ints
+    value: npt.NDArray[np.float64]
+
+
+def _spells(faults: FaultTimes, effect: int) -> _Spells:
+    found = faults.only(effect)
+    return _Spells(found.node_row, found.start_ns, found.end_ns, found.value)
+
+
+def _changes(spells: list[tuple[Ints, Ints, Ints, bool]]) -> _Changes:
+    """(when, node, whether it begins, whether it is one of being down): by time, ends first."""
+    parts = [
+        (
+            np.concatenate([start, end]),
+            np.tile(node, 2),
+            np.repeat([True, False], len(node)),
+            np.full(2 * len(node), is_down),
+        )
+        for node, start, end, is_down in spells
+    ]
+    return _sorted(tuple(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _rows(changes: _Changes, begin: int, end: int | None) -> _Changes:
+    at, node, begins, down = changes
+    return at[begin:end], node[begin:end], begins[begin:end], down[begin:end]
+
+
+def _sorted(changes: tuple[Any, ...]) -> _Changes:
+    at, node, begins, down = changes
+    order = np.lexsort((node, begins, at))
+    return at[order], node[order], begins[order], down[order]
 
 
 def truth_rows(faults: Sequence[Fault], drawn: FaultTimes, until_ns: int) -> dict[str, object]:

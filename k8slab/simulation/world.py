@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from k8slab.application.event_log import EventLog
 from k8slab.application.scheduling_controller import SchedulingController
 from k8slab.application.workload_controller import WorkloadController
 from k8slab.datasets.cluster import Cluster
+from k8slab.domain.columns import Ints
 from k8slab.domain.streams import Streams
 from k8slab.infrastructure.clocks import VirtualClock
 from k8slab.simulation.kubelets import Kubelets
@@ -26,6 +28,7 @@ class World:
 
     until_ns : when the run ends; it begins at 0
     parts    : what one builder leaves for another, by name
+    on_join  : called with the rows of nodes that joined, and when; by whoever adds them
     """
 
     cluster: Cluster
@@ -41,3 +44,4 @@ class World:
     scheduler: SchedulingController
     usage: PodUsage
     parts: dict[str, Any] = field(default_factory=dict)
+    on_join: list[Callable[[Ints, int], None]] = field(default_factory=list)
