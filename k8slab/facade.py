@@ -67,7 +67,9 @@ class KubernetesOrchestrator:
                   it, and call step()
     health      : where news of failures come from; by default `ReportedHealth`, which
                   takes reports. `FaultModel(...)` makes things fail
-    policy      : how schedule_pod chooses, see PodScheduler
+    policy      : how schedule_pod chooses, see PodScheduler. Under one that preempts, such as "kube-default", pods
+                  of lower priority go for one that fits nowhere, as in a simulation: with 30 s of grace, budgets
+                  heeded as far as that goes. Not so where the repositories share no state
     background  : whether a daemon thread runs all this: every check each 5 s, other controllers when they are due
     budgets     : disruption budgets that drains honour
     peers       : ids of the other members of a cluster of orchestrators; alone by default
@@ -135,6 +137,8 @@ class KubernetesOrchestrator:
         self.metrics = ReportedMetrics(self._state, self.clock) if self._state is not None else None
         self._loop = BackgroundLoop(self._run_due, INTERVAL_S, "k8slab-control")
         self._network = network
+        if self.scheduler.policy.post_filter is not None and self._state is not None:
+            self.scheduler.preemption = self._controllers.preempting(self.scheduler.policy)
         if self._intents is None:
             self._add_own_nodes()
             self.consensus.start_consensus_protocol()
@@ -154,7 +158,11 @@ class KubernetesOrchestrator:
     # -- pods and nodes --------------------------------------------------------
 
     def schedule_pod(self, pod: Pod) -> bool:
-        """Put the pod on its best node and say so in `pod`; False, and nothing changed, if none fits."""
+        """Put the pod on its best node and say so in `pod`; False, and nothing changed, if none fits.
+
+        Under a policy that preempts, others may have to go for it: False all the same, but it is stored as
+        waiting, and placed by the first step after they have gone.
+        """
         with self._acting():
             return self.scheduler.schedule_pod(pod)
 

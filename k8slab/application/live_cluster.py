@@ -14,7 +14,9 @@ from k8slab.application.evictor import GRACE_NS, Evictor
 from k8slab.application.healing_events import healing_event
 from k8slab.application.horizontal_scaler import HorizontalScaler, ScaledWorkload
 from k8slab.application.live_health import LiveHealth, PodNews
+from k8slab.application.live_preemption import LivePreemption
 from k8slab.application.pod_prober import PodProber
+from k8slab.application.preemptor import WORKLOAD, Preemptor
 from k8slab.application.replicated_workloads import ReplicatedWorkloads
 from k8slab.application.workload_controller import WorkloadController, WorkloadSpec
 from k8slab.domain.autoscaling.horizontal import Condition
@@ -35,6 +37,7 @@ from k8slab.domain.probe_times import Probes
 from k8slab.domain.resources import PODS
 from k8slab.domain.run_tables import TABLES
 from k8slab.errors import InputError, StateConflict, UnknownName
+from k8slab.policies import Policy
 
 ROWS_KEPT: Final = 1000
 
@@ -65,6 +68,7 @@ class LiveCluster:
         self._recorded = 0
         self._rows: dict[str, deque[dict[str, Any]]] = {name: deque(maxlen=ROWS_KEPT) for name in TABLES}
         self._health: LiveHealth | None = None
+        self._preemption: LivePreemption | None = None
         self.workloads = (
             WorkloadController(state, self) if intents is None else ReplicatedWorkloads(state, self, intents)
         )
@@ -74,6 +78,16 @@ class LiveCluster:
         for controller in (self.workloads, self.evictor):
             control.add(controller)
 
+    def preempting(self, policy: Policy, seed: int = 0) -> LivePreemption:
+        """How pods that fit nowhere get room by this policy: others go with their grace, budgets are heeded."""
+        workloads = self.workloads
+        preemptor = Preemptor(
+            self._state, policy, self.evictor, self.budgets, self, seed=seed,
+            namespace_of=lambda name: workloads.spec(workloads.owner(name)).namespace,
+        )  # fmt: skip
+        self._preemption = LivePreemption(self._state, preemptor, self._clock)
+        return self._preemption
+
     # -- workloads ------------------------------------------------------------------------
 
     def deploy(self, name: str, template: Pod, replicas: int) -> None:
@@ -82,9 +96,11 @@ class LiveCluster:
             raise InputError(f"deployment {name!r}: replicas={replicas!r}; wanted a whole number, 0 or more")
         with self._state.lock:
             request = self._state.schema.vector({PODS: 1, **request_of(template)})
+            # A policy that preempts knows budgets by their pods' labels.
+            known_by = {} if self._preemption is None else {WORKLOAD: name}
             self.workloads.add(
                 WorkloadSpec(
-                    name, "Deployment", request, replicas, template.namespace, dict(template.labels),
+                    name, "Deployment", request, replicas, template.namespace, {**template.labels, **known_by},
                     tolerations_of(template), template.priority, start_ns=0,
                 )
             )  # fmt: skip
@@ -120,6 +136,8 @@ class LiveCluster:
         with self._state.lock:
             self.workloads.adopt()
             self.evictor.adopt(self._clock.now())
+            if self._preemption is not None:
+                self._preemption.take_over()
 
     # -- health -----------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from k8slab.application.ledger import Ledger, state_of
+from k8slab.application.live_preemption import LivePreemption
 from k8slab.domain.entity_columns import node_columns_of, pod_columns_of, request_of
 from k8slab.domain.models import Node, Pod, PodPhase
 from k8slab.domain.ports import NodeRepositoryPort, PodRepositoryPort
@@ -65,9 +66,11 @@ class PodScheduler:
     policy : LEAST_USED unless said otherwise: of the ready nodes whose taints the pod
              tolerates and that have room, the one with the lowest mean of
              cpu_used/cpu_allocatable and memory_used/memory_allocatable; of equals the
-             one first saved. Any k8slab policy, or the name of one, will do; no pod has to go
-             for another, even where a policy has a post_filter.
+             one first saved. Any k8slab policy, or the name of one, will do.
     seed   : for policies that draw
+
+    Where a policy has a post_filter, pods of lower priority go for one that fits nowhere if somebody has
+    set `preemption`, as the orchestrator does; without it nobody goes.
     """
 
     def __init__(
@@ -82,25 +85,32 @@ class PodScheduler:
         self._policy = as_policy(policy)
         self._seed = seed
         self._placed = 0
+        self.preemption: LivePreemption | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """What it decides by."""
+        return self._policy
 
     def schedule_pod(self, pod: Pod) -> bool:
         """Put the pod on its best node: stores it as running there, charges the node, updates `pod`.
 
-        False, and nothing changed, if no node fits. A pod that is stored as running on a
-        node already stays there; one that is stored otherwise is moved, and what it held
-        counts as free. Raises InputError for a request that is no amount.
+        False, and nothing changed, if no node fits; but where others have to go for it, they are told
+        to, the pod is stored as waiting, and a later round places it. A pod that is stored as running
+        on a node already stays there; one that is stored otherwise is moved, and what it held counts
+        as free. Raises InputError for a request that is no amount.
         """
         with self._ledger.lock:
             stored = self._ledger.pods.get_pod(pod.pod_id)
             if stored is not None and stored.phase is PodPhase.RUNNING and self._charged(stored):
                 pod.node_id, pod.phase = stored.node_id, stored.phase
                 return True
-            chosen = self._chosen(pod, stored)
-            if chosen is None:
-                return False
-            self._ledger.assign(pod, chosen)
-            self._placed += 1
-            return True
+            if self._place(pod, stored):
+                return True
+            if self.preemption is not None and (stored is None or not stored.node_id):
+                columns = self._snapshot(pod, stored).pods
+                self.preemption.admit(columns, lambda: self._ledger.release(pod))
+            return False
 
     def find_best_node(self, pod: Pod) -> Node | None:
         """The node that schedule_pod would choose now, None if none fits. Changes nothing."""
@@ -127,12 +137,29 @@ class PodScheduler:
             if state is not None and not len(state.pending_rows()):
                 # Most rounds of an idle cluster find nobody; making a Pod of each row to see that costs the most.
                 return 0
-            return sum([self.schedule_pod(pod) for pod in waiting(self._ledger.pods.list_pods())])
+            pods = waiting(self._ledger.pods.list_pods())
+            placed = [self._place(pod, pod) for pod in pods]
+            if self.preemption is not None:
+                self.preemption.help([pod for pod, done in zip(pods, placed, strict=True) if not done])
+            return sum(placed)
+
+    def _place(self, pod: Pod, stored: Pod | None) -> bool:
+        chosen = self._chosen(pod, stored)
+        if chosen is None:
+            return False
+        self._ledger.assign(pod, chosen)
+        self._placed += 1
+        return True
 
     def _chosen(self, pod: Pod, stored: Pod | None) -> str | None:
         snapshot = self._snapshot(pod, stored)
-        row = self._judge(snapshot).chosen
-        return None if row < 0 else snapshot.nodes.names[row]
+        judged = self._judge(snapshot)
+        if judged.chosen < 0:
+            return None
+        # The node that it was promised goes before better ones.
+        promised = _promised(snapshot, pod.pod_id)
+        chosen = promised if promised >= 0 and judged.feasible[promised] else judged.chosen
+        return snapshot.nodes.names[chosen]
 
     def _judge(self, snapshot: Snapshot) -> Evaluation:
         return self._policy.judge(snapshot, 0, seed=self._seed)
@@ -158,6 +185,13 @@ class PodScheduler:
     def _charged(self, stored: Pod) -> bool:
         node = self._ledger.nodes.get_node(stored.node_id) if stored.node_id else None
         return node is not None and stored.pod_id in node.pods
+
+
+def _promised(snapshot: Snapshot, pod_id: str) -> int:
+    """The node where others left for this pod, -1 if none was promised to it."""
+    promises = snapshot.nodes.nominated
+    row = -1 if promises is None else promises.pods.names.row(pod_id)
+    return -1 if promises is None or row < 0 else int(promises.node_rows[row])
 
 
 def waiting(pods: Iterable[Pod]) -> list[Pod]:
