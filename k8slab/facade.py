@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from copy import deepcopy
 from functools import partial
 from math import fsum
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from k8slab.application.auto_scaler import AutoScaler
 from k8slab.application.background import BackgroundLoop
-from k8slab.application.consensus_manager import ELECTION_TICKS, ELECTION_TIMEOUT_S, ConsensusManager
+from k8slab.application.consensus_manager import ELECTION_TICKS, ELECTION_TIMEOUT_S, SNAPSHOT_EVERY, ConsensusManager
 from k8slab.application.control_loop import ControlLoop
 from k8slab.application.disruption_budgets import Budget
 from k8slab.application.health_monitor import HealthMonitor
@@ -36,7 +37,14 @@ from k8slab.domain.models import (
     RaftState,
     SelfHealingEvent,
 )
-from k8slab.domain.ports import ClockPort, ControllerPort, HealthSourcePort, NodeRepositoryPort, PodRepositoryPort
+from k8slab.domain.ports import (
+    ClockPort,
+    ControllerPort,
+    HealthSourcePort,
+    NodeRepositoryPort,
+    PodRepositoryPort,
+    TimePort,
+)
 from k8slab.domain.probe_times import Probes
 from k8slab.domain.raft import LogStorePort, NetworkPort, RaftConfig
 from k8slab.domain.raft.errors import NotLeader
@@ -76,12 +84,15 @@ class KubernetesOrchestrator:
     network     : how they reach one another, `LocalNetwork()` within one process
     store       : where this member keeps its log; in memory by default. Given the store of one that was killed,
                   an orchestrator of the same id goes on where that was
+    snapshot_every : so many entries after the last snapshot the log is compacted
 
     With peers, what changes the cluster (a binding, a scaling, a restart) is an intent that the leader decides, Raft
     commits and every member carries out, so that each holds the same pods and nodes. Who doesn't lead answers
     questions, perhaps of a moment ago, and raises NotLeader for anything else; when the leader is gone, another goes
     on in 5 to 10 s. `background=False` lets step() do all, of every member, and waits for nothing.
-    The log is kept whole, so a member that comes back carries all of it out again.
+    A drain under way, a back-off, a node's tainting are such decisions too, so the next leader goes on with them.
+    After every `snapshot_every` entries each member keeps a snapshot of all that, and the log from about there on:
+    a member that comes back, or lagged behind, begins with a snapshot.
 
     Safe to call from several threads. close(), or leaving a with block, ends its
     threads; it still answers after that.
@@ -106,6 +117,7 @@ class KubernetesOrchestrator:
         peers: Iterable[str] = (),
         network: NetworkPort | None = None,
         store: LogStorePort | None = None,
+        snapshot_every: int = SNAPSHOT_EVERY,
     ) -> None:
         self.clock: ClockPort = clock if clock is not None else WallClock()
         in_background = background if background is not None else clock is None
@@ -114,9 +126,9 @@ class KubernetesOrchestrator:
         self.pods, self.nodes = _repositories(pods, nodes, self.clock, self._intents)
         self.health: HealthSourcePort = health if health is not None else ReportedHealth(beating=OWN_NODES)
         self.scheduler = PodScheduler(self.pods, self.nodes, policy=policy)
-        stamps = self.clock if self._intents is None else self._intents
-        self.autoscaler = AutoScaler(self.pods, self.nodes, clock=stamps)
-        self.healer = SelfHealer(self.pods, self.nodes, clock=stamps, budgets=budgets)
+        self._stamps: TimePort = self.clock if self._intents is None else self._intents
+        self.autoscaler = AutoScaler(self.pods, self.nodes, clock=self._stamps)
+        self.healer = SelfHealer(self.pods, self.nodes, clock=self._stamps, budgets=budgets)
         self.monitor = HealthMonitor(
             self.pods,
             self.nodes,
@@ -125,7 +137,7 @@ class KubernetesOrchestrator:
             health=self.health,
             clock=self.clock,
         )
-        self.consensus = _member(node_id, peers, network, store, self.clock, self._intents)
+        self.consensus = _member(node_id, peers, network, store, self.clock, self._intents, snapshot_every)
         shared = state_of(self.nodes)
         self._state = shared if shared is not None and shared is state_of(self.pods) else None
         self._control = ControlLoop(
@@ -133,6 +145,8 @@ class KubernetesOrchestrator:
             interval_s=INTERVAL_S, lock=self._state.lock if self._state is not None else None,
         )  # fmt: skip
         self._live: LiveCluster | None = None
+        self._heartbeats: ReportedHeartbeats | None = None
+        self._healing: tuple[FailureDetector, Mapping[str, Probes], int | None] | None = None
         self._making = threading.Lock()
         self.metrics = ReportedMetrics(self._state, self.clock) if self._state is not None else None
         self._loop = BackgroundLoop(self._run_due, INTERVAL_S, "k8slab-control")
@@ -224,7 +238,7 @@ class KubernetesOrchestrator:
 
     def autoscale(self, name: str, hpa: HorizontalPodAutoscaler) -> None:
         """Scale a deployment every 15 s by a HorizontalPodAutoscaler, on what `metrics` is told by reports."""
-        self._decided("autoscale", self._controllers.autoscale)(name, hpa)
+        self._controllers.autoscale(name, hpa)
         self._loop.wake()
 
     def autoscaler_conditions(self, name: str) -> dict[str, Condition]:
@@ -243,7 +257,7 @@ class KubernetesOrchestrator:
         if (min_available is None) == (max_unavailable is None):
             raise InputError(f"budget {name!r}: wanted one of min_available and max_unavailable")
         budget = Budget(name, BudgetSpec(min_available, max_unavailable), workload=deployment)
-        self._decided("protect", self._controllers.protect)(budget)
+        self._controllers.protect(budget)
 
     def heal_as_kubernetes(
         self,
@@ -262,18 +276,27 @@ class KubernetesOrchestrator:
         probes     : deployment -> its containers' probes; `report_ill` says that a pod doesn't answer them
         move_after : so many restarts on one node, and a pod is placed anew; None for never
 
-        Raises UnknownName for a deployment that isn't there, StateConflict if this was asked for before, InputError in
-        a cluster of several: what these controllers hold of nodes is one member's, and would be gone with it.
+        In a cluster of several this is so for all of them. Who leads listens, and what it makes of that is an intent;
+        a new leader begins to listen with patience for all, but knows who is tainted, which pods are to go when, and
+        how long each back-off is.
+
+        Raises UnknownName for a deployment that isn't there, StateConflict if this was asked for before.
         """
-        if self._intents is not None:
-            raise InputError("a cluster of several orchestrators heals by the rules of the original service alone")
         chosen = detector if detector is not None else LeaseMonitor()
+        self._decided("heal_as_kubernetes", self._heal)(chosen, dict(probes or {}), move_after)
+        self._loop.wake()
+
+    def _heal(self, detector: FailureDetector, probes: Mapping[str, Probes], move_after: int | None) -> None:
         live, state = self._controllers, self._state
         assert state is not None, "controllers without a state"
-        heartbeats = ReportedHeartbeats(state, self.nodes, self.health, chosen, self.clock.now())
+        heartbeats = ReportedHeartbeats(state, self.nodes, self.health, detector, self._stamps.now())
         period_ns = round(INTERVAL_S * SECOND_NS)
-        live.watch(self.pods, self.health, heartbeats, type(chosen).__name__, probes or {}, move_after, period_ns)
-        self._loop.wake()
+        live.watch(self.pods, self.health, heartbeats, type(detector).__name__, probes, move_after, period_ns)
+        self._heartbeats, self._healing = heartbeats, (detector, probes, move_after)
+
+    def _heal_like(self, healing: tuple[FailureDetector, Mapping[str, Probes], int | None] | None) -> None:
+        if healing is not None and self._healing is None:
+            self._heal(*healing)
 
     def report_ill(self, pod_id: str) -> None:
         """Say that a pod's application answers no probe from now on, until it is restarted."""
@@ -328,7 +351,7 @@ class KubernetesOrchestrator:
                         "wanted InMemoryPodRepository(state) and InMemoryNodeRepository(state), or neither"
                     )
                 record = self.healer.record_healing_event
-                self._live = LiveCluster(self._state, self.metrics, self._control, self.clock, record, self._intents)
+                self._live = LiveCluster(self._state, self.metrics, self._control, self._stamps, record, self._intents)
             return self._live
 
     # -- consensus ---------------------------------------------------------------
@@ -355,15 +378,11 @@ class KubernetesOrchestrator:
 
     def _join(self, intents: Intents, in_background: bool) -> None:
         """Become a member of a cluster: what there is to be, the log will say."""
-        controllers = self._controllers
-        for verb, act in (
-            ("configure_autoscaling", self.autoscaler.configure_autoscaling),
-            ("autoscale", controllers.autoscale),
-            ("protect", controllers.protect),
-            ("heal_failed_pod", self.healer.heal_failed_pod),
-            ("evacuate_node", self.healer.evacuate_node),
-        ):
-            intents.register(verb, act)
+        self.healer.join(intents)
+        self.autoscaler.join(intents)
+        assert self._controllers is not None
+        intents.register("heal_as_kubernetes", self._heal)
+        intents.keep("healing", lambda: deepcopy(self._healing), self._heal_like)
         assert self._state is not None
         assert self._network is not None
         # Without threads whoever sends also delivers, so an answer that isn't there yet won't come by waiting.
@@ -377,6 +396,8 @@ class KubernetesOrchestrator:
         self._add_own_nodes()
         self._controllers.take_over()
         self.autoscaler.hold()
+        if self._heartbeats is not None:
+            self._heartbeats.begin_anew()
         for node in self.nodes.list_nodes():
             if node.state is NodeState.NOT_READY:
                 # Noticed by the one before, and perhaps no more than that.
@@ -483,15 +504,17 @@ def _member(
     store: LogStorePort | None,
     clock: ClockPort,
     intents: Intents | None,
+    snapshot_every: int,
 ) -> ConsensusManager:
     if intents is None:
-        return ConsensusManager(node_id, clock=clock, store=store)
+        return ConsensusManager(node_id, clock=clock, store=store, snapshot_every=snapshot_every)
     if network is None:
         raise InputError(f"member {node_id!r} has peers ({', '.join(peers)}) and no network: give LocalNetwork()")
     config = RaftConfig(election_ticks=ELECTION_TICKS, pre_vote=True, check_quorum=True, forward_proposals=False)
     return ConsensusManager(
-        node_id, peers=peers, transport=network, store=store, apply=intents.committed, clock=clock, config=config
-    )
+        node_id, peers=peers, transport=network, store=store, apply=intents.committed, restore=intents.restored,
+        clock=clock, config=config, snapshot_every=snapshot_every,
+    )  # fmt: skip
 
 
 _INSTANCE_LOCK: Final = threading.Lock()

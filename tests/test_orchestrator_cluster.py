@@ -10,110 +10,15 @@ from dataclasses import replace
 import pytest
 
 from k8slab.domain.autoscaling.values import HorizontalPodAutoscaler
-from k8slab.domain.models import AutoScalingConfig, ConsensusRole, NodeState, Pod, PodPhase
+from k8slab.domain.models import AutoScalingConfig, ConsensusRole, NodeState, PodPhase
 from k8slab.domain.raft import MemoryLogStore
 from k8slab.domain.raft.errors import MembershipError, MemberStopped, NotCommitted, NotLeader
-from k8slab.errors import InputError, UnknownName
-from k8slab.facade import OWN_NODES, KubernetesOrchestrator
-from k8slab.infrastructure import LocalNetwork, ReportedHealth, VirtualClock
+from k8slab.errors import InputError
+from k8slab.facade import KubernetesOrchestrator
+from k8slab.infrastructure import LocalNetwork, VirtualClock
 from k8slab.infrastructure.replicated import STATE_VERBS
 from k8slab.state import ClusterState
-
-NAMES = ("a", "b", "c")
-
-
-class Killed(BaseException):
-    """The leader's process ends here."""
-
-
-class Fatal(LocalNetwork):
-    """Ends a member at the n-th message that it would send, counted from when it is armed."""
-
-    victim, left = "", -1
-    sent = 0
-
-    def send(self, envelope):
-        if envelope.message.source == self.victim:
-            self.sent += 1
-            if self.left == 0:
-                self.leave(self.victim)
-                raise Killed
-            self.left -= 1
-        super().send(envelope)
-
-
-class Trio:
-    """Three members under one virtual clock and one source of health.
-
-    Raft's time passes every half second, and in the last of each `run` and every 5 s each is stepped.
-    """
-
-    def __init__(self, network=None, names=NAMES, store=MemoryLogStore):
-        self.clock, self.network = VirtualClock(), network if network is not None else LocalNetwork()
-        self.health = ReportedHealth(beating=OWN_NODES)
-        self.stores = {name: store() for name in names}
-        self.members = {}
-        for name in names:
-            self.start(name)
-
-    def start(self, name):
-        self.members[name] = KubernetesOrchestrator(
-            name, peers=NAMES, network=self.network, clock=self.clock, health=self.health, store=self.stores[name]
-        )
-
-    def kill(self, name):
-        self.network.leave(name)
-        del self.members[name]
-
-    def run(self, seconds):
-        ticks = round(2 * seconds)
-        for tick in range(1, ticks + 1):
-            self.clock.advance(0.5)
-            for name, member in list(self.members.items()):
-                try:
-                    member.step() if tick == ticks or tick % 10 == 0 else member.consensus.pass_time()
-                except Killed:
-                    del self.members[name]
-
-    def leader(self):
-        for _ in range(60):
-            leading = [member for member in self.members.values() if member.leads]
-            if leading:
-                return max(leading, key=lambda member: member.consensus.standing[1])
-            self.run(1)
-        raise AssertionError("nobody leads after a minute")
-
-    def ask(self, what):
-        """As a client does: ask whoever leads, and if it can't be said whether that was done, ask again."""
-        for _ in range(100):
-            leader = self.leader()
-            try:
-                return what(leader)
-            except Killed:
-                del self.members[leader.consensus.member_id]
-            except NotLeader:
-                self.run(0.5)
-        raise AssertionError("never decided")
-
-
-def pod(name, **fields):
-    return Pod(name, name, "default", "", PodPhase.PENDING, "nginx:1.27", **{"cpu_request": 0.25, **fields})
-
-
-def told(member):
-    """All that a member holds: pods and nodes as values, in order."""
-    member.get_cluster_stats()
-    return member.pods.list_pods(), member.nodes.list_nodes()
-
-
-def deploy_once(name, replicas):
-    def ask(leader):
-        try:
-            leader.scale(name, replicas)
-        except UnknownName:
-            leader.deploy(name, pod("template"), replicas)
-
-    return ask
+from tests.orchestrators import NAMES, Fatal, Trio, deploy_once, pod, told
 
 
 def story(trio):
@@ -243,8 +148,6 @@ def test_who_does_not_lead_says_who_does():
         with pytest.raises(NotLeader, match=f"can't decide: it doesn't lead now, '{leader.consensus.member_id}' does"):
             ask()
     assert follower.append_log_entry({"op": "note"}) is False
-    with pytest.raises(InputError, match="heals by the rules of the original service alone"):
-        leader.heal_as_kubernetes()
     assert follower.get_cluster_stats()["total_nodes"] == 3
     alone = KubernetesOrchestrator("a", peers=NAMES, network=LocalNetwork(), clock=VirtualClock())
     with pytest.raises(NotLeader, match="nobody is known to"):

@@ -9,7 +9,8 @@ from itertools import count
 from k8slab.application.ledger import Ledger
 from k8slab.domain.instants import UtcTime, from_ns
 from k8slab.domain.models import AutoScalingConfig, Pod, PodPhase, ScalingDirection
-from k8slab.domain.ports import NodeRepositoryPort, PodRepositoryPort, TimePort
+from k8slab.domain.ports import IntentPort, NodeRepositoryPort, PodRepositoryPort, TimePort
+from k8slab.domain.replicas import replicate
 from k8slab.domain.scaling import next_to_leave, replicas_of, threshold_direction
 
 
@@ -31,6 +32,11 @@ class AutoScaler:
         """Look after this deployment from now on; the config's last_scale_time is kept up to date."""
         with self._ledger.lock:
             self._configs[config.config_id] = config
+
+    def join(self, intents: IntentPort) -> None:
+        """Scale alike with others from now on: who leads scales, by what was configured for all."""
+        intents.register("configure_autoscaling", self.configure_autoscaling)
+        replicate(self, "autoscaler", intents, memory=("_configs",))
 
     def hold(self) -> None:
         """Begin every cooldown anew: another scaler may have taken a step just now."""

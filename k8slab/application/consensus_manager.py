@@ -29,6 +29,8 @@ Result = TypeVar("Result")
 
 ELECTION_TIMEOUT_S: Final = 5.0
 ELECTION_TICKS: Final = 10
+# etcd takes a snapshot after so many entries.
+SNAPSHOT_EVERY: Final = 10_000
 # To the outside, a member that only asks whether it would be elected is a candidate as well.
 _ROLES: Final = {
     "leader": ConsensusRole.LEADER,
@@ -61,10 +63,12 @@ class _Outbox:
 
 
 class _Machine:
-    """What is committed is handed to a function; the log itself is all the state there is."""
+    """What is committed is handed to one function, what a snapshot holds to another."""
 
-    def __init__(self, apply: Callable[[dict[str, Any]], object] | None) -> None:
-        self._apply = apply
+    def __init__(
+        self, apply: Callable[[dict[str, Any]], object] | None, restore: Callable[[Any], object] | None
+    ) -> None:
+        self._apply, self._restore = apply, restore
 
     def apply(self, entry: Entry) -> None:
         if self._apply is not None and entry.data is not None:
@@ -74,7 +78,8 @@ class _Machine:
         """Nobody asks this way."""
 
     def restore(self, snapshot: Snapshot) -> None:
-        """The log is never compacted, so no snapshot comes."""
+        if self._restore is not None:
+            self._restore(deepcopy(snapshot.data))
 
 
 class ConsensusManager:
@@ -87,9 +92,14 @@ class ConsensusManager:
     store     : where log, term and vote are kept; in memory by default. One that fails or lies stops the member,
                 and MemberStopped says why
     apply     : called with a copy of each entry as it is committed, in order, each once
+    restore   : called with a copy of what `compact` was given, here or at the leader, in place of the entries that
+                stands for
     cluster   : messages of a cluster of another name are refused
     seed      : for the election timeout, 5 to 10 s
     config    : the member's switches, in place of plain Raft's with that seed
+    snapshot_every : so many entries after the last snapshot the log is compacted, and half as many stay for members
+                that lag behind. Without `apply` that is done by itself, as nobody but the log makes anything of its
+                entries; else whoever keeps what they made calls `compact`
     """
 
     def __init__(
@@ -101,13 +111,19 @@ class ConsensusManager:
         transport: TransportPort | None = None,
         store: LogStorePort | None = None,
         apply: Callable[[dict[str, Any]], object] | None = None,
+        restore: Callable[[Any], object] | None = None,
         cluster: str = "k8slab",
         clock: TimePort | None = None,
         seed: int = 0,
         config: RaftConfig | None = None,
+        snapshot_every: int = SNAPSHOT_EVERY,
     ) -> None:
         if send is not None and transport is not None:
             raise InputError("messages can go to one place: give send or transport, not both")
+        if isinstance(snapshot_every, bool) or not isinstance(snapshot_every, int) or snapshot_every < 1:
+            raise InputError(f"snapshot_every={snapshot_every!r}: wanted a whole number of entries, 1 or more")
+        self._snapshot_every = snapshot_every
+        self._alone_with_log = apply is None
         # The log holds the caller's entries alone, hence no entry at an election.
         plain = RaftConfig(election_ticks=ELECTION_TICKS, election_entry=False, forward_proposals=False, seed=seed)
         self._outbox = _Outbox(transport, send)
@@ -118,7 +134,7 @@ class ConsensusManager:
             cluster=cluster,
             store=store if store is not None else MemoryLogStore(),
             transport=self._outbox,
-            machine=_Machine(apply),
+            machine=_Machine(apply, restore),
             config=config if config is not None else plain,
         )
         self._raft = self._node.raft
@@ -129,7 +145,10 @@ class ConsensusManager:
         self._loop = BackgroundLoop(self.tick, ELECTION_TIMEOUT_S / ELECTION_TICKS, "k8slab-raft")
 
     def get_raft_state(self) -> RaftState:
-        """A snapshot; the log's dicts are copies, in order, with `term` and `index` added."""
+        """A snapshot; the log's dicts are copies, in order, with `term` and `index` added.
+
+        Entries that were compacted are in it no more.
+        """
         with self._lock:
             raft = self._raft
             return RaftState(
@@ -210,6 +229,25 @@ class ConsensusManager:
         """If this member leads, tell each follower that it lives; those that lack entries get them on answering."""
         self._do(self._node.heartbeat)
 
+    def compact(self, take: Callable[[], Any]) -> bool:
+        """If that is due, let a snapshot stand for what was applied; whether it does.
+
+        take : gives what the applied entries made, for `restore`; None if it can't say so now. Nothing is applied
+               while it is called
+        """
+        return self._do(lambda: self._compact(take))
+
+    def _compact(self, take: Callable[[], Any]) -> bool:
+        log = self._raft.log
+        kept = log.snapshot.index if log.snapshot is not None else 0
+        if log.applied - kept < self._snapshot_every or self._node.stopped:
+            return False
+        made = take()
+        if made is None:
+            return False
+        self._node.compact(made, keep=self._snapshot_every // 2)
+        return True
+
     def conduct_election(self) -> None:
         """Stand for election now: alone it wins at once, else it is a candidate until most have voted for it."""
         self._do(self._node.campaign)
@@ -252,6 +290,8 @@ class ConsensusManager:
         with self._lock:
             try:
                 result = event()
+                if self._alone_with_log:
+                    self._compact(dict)
             except MemberStopped:
                 self._loop.stop()
                 raise

@@ -54,6 +54,9 @@ class DisruptionBudgets:
     little later.
     """
 
+    # Where several decide: what there is of it beside the state.
+    MEMORY: Final = ("_disrupted", "_known", "_members", "_owners", "_protected_by", "budgets")
+
     def __init__(
         self, state: ClusterStatePort, budgets: Iterable[Budget] = (), *, scales: ScalePort | None = None
     ) -> None:

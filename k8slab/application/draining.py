@@ -11,7 +11,8 @@ from k8slab.application.disruption_budgets import Budget, DisruptionBudgets
 from k8slab.application.evictor import GRACE_NS, Evictor
 from k8slab.domain.instants import from_ns
 from k8slab.domain.models import SelfHealingEvent
-from k8slab.domain.ports import ClusterStatePort
+from k8slab.domain.ports import ClusterStatePort, IntentPort
+from k8slab.domain.replicas import replicate
 from k8slab.errors import UnknownName
 
 EVENT_TYPE: Final = "node_drain"
@@ -34,7 +35,14 @@ class Draining:
         self._state = state
         self._record = record
         self._told = 0
-        self.evictor = Evictor(state, self, budgets=DisruptionBudgets(state, budgets), grace_ns=grace_ns)
+        self._budgets = DisruptionBudgets(state, budgets)
+        self.evictor = Evictor(state, self, budgets=self._budgets, grace_ns=grace_ns)
+
+    def join(self, intents: IntentPort) -> None:
+        """Drain alike with others from now on: what one of them begins, whoever leads goes on with."""
+        replicate(self._budgets, "drain-budgets", intents, memory=DisruptionBudgets.MEMORY)
+        replicate(self.evictor, "drain", intents, verbs=Evictor.VERBS, memory=Evictor.MEMORY)
+        replicate(self, "drain-events", intents, memory=("_told",))
 
     def begin(self, node_id: str, reason: str, now_ns: int) -> None:
         """Cordon the node and ask for its pods, at once. UnknownName if there is no such node."""

@@ -59,6 +59,9 @@ class Evictor:
     name = "evictor"
     rank: int = Rank.HEALING
     heeds_pods = False
+    # Where several decide: its verbs, and what they leave in its mind.
+    VERBS: Final = ("cordon", "delete", "drain", "evict", "forget", "lose", "preempt", "regain", "run_once", "uncordon")
+    MEMORY: Final = ("_drains", "_ends", "_lost", "_numbers")
 
     def __init__(
         self,
@@ -163,15 +166,6 @@ class Evictor:
         self._lost.discard(node_row)
         rows = self._state.pods_on(node_row)
         self._end(rows[self._state.pod_leaving[rows] != 0])
-
-    def adopt(self, now_ns: int) -> None:
-        """Go on for another evictor: pods that it told to go have their grace from now. Drains are asked for again."""
-        state = self._state
-        self._ends.clear()
-        rows = np.flatnonzero(state.pod_alive & (state.pod_leaving != 0) & (state.pod_node >= 0))
-        if len(rows):
-            self._numbers += 1
-            heapq.heappush(self._ends, (now_ns + self._grace_ns, self._numbers, rows))
 
     # -- the loop --------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # The key that makes an entry of the log an intent.
 INTENT: Final = "intent"
+# The key of a snapshot, which stands for all intents before it.
+_IMAGE: Final = "image"
 
 
 class Intents:
@@ -32,6 +34,7 @@ class Intents:
     def __init__(self, clock: TimePort) -> None:
         self._clock = clock
         self._verbs: dict[str, Callable[..., Any]] = {}
+        self._parts: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {}
         self._committed: deque[dict[str, Any]] = deque()
         self._outcomes: dict[tuple[str, int], tuple[Any, Exception | None]] = {}
         self._serials = itertools.count(1)
@@ -59,6 +62,13 @@ class Intents:
     def register(self, verb: str, act: Callable[..., Any]) -> None:
         """How this member carries out decisions of this name."""
         self._verbs[verb] = act
+
+    def keep(self, part: str, take: Callable[[], Any], put: Callable[[Any], object]) -> None:
+        """What intents make, a part of every snapshot: `take` copies it, `put` has it from such a copy.
+
+        Parts are put back in the order in which they came.
+        """
+        self._parts[part] = take, put
 
     # -- deciding ------------------------------------------------------------------------
 
@@ -127,13 +137,37 @@ class Intents:
         """An entry was committed: it is carried out as soon as somebody has the lock and looks."""
         self._committed.append(entry)
 
+    def restored(self, image: dict[str, Any]) -> None:
+        """A snapshot stands for all that was committed before it, whether that was carried out here or not."""
+        self._committed.clear()
+        self._committed.append({_IMAGE: image})
+
     def catch_up(self) -> None:
-        """Carry out all that is committed, in order."""
+        """Carry out all that is committed, in order; when there is much of it, let a snapshot stand for it."""
         with self._lock:
-            while self._committed and self._at_ns is None:
+            if self._at_ns is not None:
+                return
+            while self._committed:
                 entry = self._committed.popleft()
                 if INTENT in entry:
                     self._carry_out(entry)
+                elif _IMAGE in entry:
+                    self._put(entry[_IMAGE])
+            self._consensus.compact(self._image)
+
+    def _image(self) -> dict[str, Any] | None:
+        """All parts as they are after the last entry that was applied; None if there are some to carry out yet."""
+        if self._committed:
+            return None
+        return {"at_ns": self._clock.now(), "parts": {part: take() for part, (take, _) in self._parts.items()}}
+
+    def _put(self, image: dict[str, Any]) -> None:
+        self._at_ns = image["at_ns"]
+        try:
+            for part, copy in image["parts"].items():
+                self._parts[part][1](copy)
+        finally:
+            self._at_ns = None
 
     def _carry_out(self, intent: dict[str, Any]) -> None:
         self._at_ns = intent["at_ns"]

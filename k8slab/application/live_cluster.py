@@ -25,15 +25,16 @@ from k8slab.domain.columns import Ints
 from k8slab.domain.entity_columns import request_of, tolerations_of
 from k8slab.domain.models import Pod, SelfHealingEvent
 from k8slab.domain.ports import (
-    ClockPort,
     ClusterStatePort,
     HealthSourcePort,
     HeartbeatPort,
     IntentPort,
     MetricsPort,
     PodRepositoryPort,
+    TimePort,
 )
 from k8slab.domain.probe_times import Probes
+from k8slab.domain.replicas import replicate
 from k8slab.domain.resources import PODS
 from k8slab.domain.run_tables import TABLES
 from k8slab.errors import InputError, StateConflict, UnknownName
@@ -46,9 +47,11 @@ class LiveCluster:
     """Adds the controllers to a control loop when they are first needed.
 
     record  : takes what was done about pods and nodes, as an event each
-    intents : where several facades decide on workloads and their scale; None where one decides alone
+    intents : where several facades decide; None where one decides alone
 
-    Every verb takes the state's lock. See KubernetesOrchestrator for what each does.
+    Every verb takes the state's lock. See KubernetesOrchestrator for what each does. Where several decide, what the
+    controllers have in mind (drains under way, pods that are given their grace, back-offs, what was told) is the
+    same for all, so that whoever leads next goes on with it.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class LiveCluster:
         state: ClusterStatePort,
         metrics: MetricsPort,
         control: ControlLoop,
-        clock: ClockPort,
+        clock: TimePort,
         record: Callable[[SelfHealingEvent], None],
         intents: IntentPort | None = None,
     ) -> None:
@@ -75,6 +78,9 @@ class LiveCluster:
         self.budgets = DisruptionBudgets(state, scales=self.workloads)
         self.evictor = Evictor(state, self, budgets=self.budgets, grace_ns=GRACE_NS)
         self._scalers: dict[str, HorizontalScaler] = {}
+        self._intents = intents
+        if intents is not None:
+            self._join(intents)
         for controller in (self.workloads, self.evictor):
             control.add(controller)
 
@@ -87,6 +93,21 @@ class LiveCluster:
         )  # fmt: skip
         self._preemption = LivePreemption(self._state, preemptor, self._clock)
         return self._preemption
+
+    def _join(self, intents: IntentPort) -> None:
+        replicate(self.budgets, "budgets", intents, memory=DisruptionBudgets.MEMORY)
+        replicate(self.evictor, "evictor", intents, verbs=Evictor.VERBS, memory=Evictor.MEMORY)
+        replicate(self, "live", intents, verbs=("autoscale", "emit", "protect"), memory=("_recorded", "_rows"))
+        intents.keep("scalers", self._scaled, self._scale_these)
+
+    def _scaled(self) -> dict[str, HorizontalPodAutoscaler]:
+        """Who is autoscaled, and how."""
+        return {name: scaler.autoscalers[0].hpa for name, scaler in self._scalers.items()}
+
+    def _scale_these(self, wanted: dict[str, HorizontalPodAutoscaler]) -> None:
+        for name, hpa in wanted.items():
+            if name not in self._scalers:
+                self.autoscale(name, hpa)
 
     # -- workloads ------------------------------------------------------------------------
 
@@ -135,7 +156,6 @@ class LiveCluster:
         """Go on for another live cluster, whose state this one shares by replication."""
         with self._state.lock:
             self.workloads.adopt()
-            self.evictor.adopt(self._clock.now())
             if self._preemption is not None:
                 self._preemption.take_over()
 
@@ -159,6 +179,8 @@ class LiveCluster:
                 self._state, self, self.workloads, self.evictor, heartbeats, detector=detector, probes=probes,
                 move_after=move_after,
             )  # fmt: skip
+            if self._intents is not None:
+                health.join(self._intents)
             news = PodNews(self._state, pods, source, health.exited, period_ns, self._clock.now())
             self._control.replace_health_checks([*health.controllers, news])
             self._health = health

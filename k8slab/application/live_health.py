@@ -23,9 +23,11 @@ from k8slab.domain.ports import (
     EventSinkPort,
     HealthSourcePort,
     HeartbeatPort,
+    IntentPort,
     PodRepositoryPort,
 )
 from k8slab.domain.probe_times import Probes
+from k8slab.domain.replicas import replicate
 from k8slab.errors import UnknownName
 
 
@@ -104,10 +106,19 @@ class LiveHealth:
         self.restarts = PodRestarts(state, sink, move_after=move_after, move=evictor.delete)
         self.prober = PodProber(state, sink, self.restarts, self._probes_of, lambda row: 0)
         self._lifecycle = NodeLifecycleController(state, sink, evictor)
-        monitor = NodeHealthMonitor(
+        self._monitor = NodeHealthMonitor(
             state, heartbeats, sink, detector=detector, cordoned=self._cordoned, watchers=(self._told,)
         )
-        self.controllers: tuple[ControllerPort, ...] = (self.prober, monitor, self._lifecycle)
+        self.controllers: tuple[ControllerPort, ...] = (self.prober, self._monitor, self._lifecycle)
+
+    def join(self, intents: IntentPort) -> None:
+        """Watch alike with others from now on. Who is heard from, and what has ended, is known where that is asked."""
+        replicate(self, "containers", intents, verbs=("exited",), memory=())
+        replicate(self.restarts, "restarts", intents, memory=PodRestarts.MEMORY)
+        replicate(self.prober, "prober", intents, verbs=PodProber.VERBS, memory=PodProber.MEMORY)
+        monitor, lifecycle = NodeHealthMonitor, NodeLifecycleController
+        replicate(self._monitor, "node-health", intents, verbs=monitor.VERBS, memory=monitor.MEMORY)
+        replicate(self._lifecycle, "node-lifecycle", intents, verbs=lifecycle.VERBS, memory=lifecycle.MEMORY)
 
     def exited(self, rows: Ints, reason: str, now_ns: int) -> None:
         """These containers ended."""

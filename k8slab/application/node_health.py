@@ -33,6 +33,9 @@ class NodeHealthMonitor:
     name = "node-health"
     rank: int = Rank.HEALTH
     heeds_pods = False
+    # Where several decide: what it holds of nodes is for whoever hears them, what it makes of that for all.
+    VERBS: Final = ("judge",)
+    MEMORY: Final = ("_before", "_since")
 
     def __init__(
         self,
@@ -65,9 +68,13 @@ class NodeHealthMonitor:
         latest: dict[int, bool] = dict(zip(rows.tolist(), suspected.tolist(), strict=True))
         for row, suspects in latest.items():
             if self._state.node_alive[row] and suspects != (self._state.node_state[row] == UNKNOWN):
-                (self._suspect if suspects else self._trust)(row, now_ns)
-                for watcher in self._watchers:
-                    watcher(row, suspects, now_ns)
+                self.judge(row, suspects, now_ns)
+
+    def judge(self, row: int, suspects: bool, now_ns: int) -> None:
+        """Believe another of a node than before."""
+        (self._suspect if suspects else self._trust)(row, now_ns)
+        for watcher in self._watchers:
+            watcher(row, suspects, now_ns)
 
     def _suspect(self, row: int, now_ns: int) -> None:
         state = self._state

@@ -55,6 +55,11 @@ class NodeLifecycleController:
     name = "node-lifecycle"
     rank: int = Rank.NODE_LIFECYCLE
     heeds_pods = False
+    # Where several decide: its turns, and what it has in mind between them.
+    VERBS: Final = ("changed", "run_once")
+    MEMORY: Final = (
+        "_changed", "_counts", "_due", "_numbers", "_pass_ns", "_queues", "_states", "_timers", "_zone_of", "_zones",
+    )  # fmt: skip
 
     def __init__(
         self,

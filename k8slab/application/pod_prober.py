@@ -45,6 +45,9 @@ class PodProber:
     name = "prober"
     rank: int = Rank.KUBELET
     heeds_pods = False
+    # Where several decide: its turns and what it is told, and what it foresees.
+    VERBS: Final = ("fall_ill", "get_well", "run_once")
+    MEMORY: Final = ("_due", "_ill", "_numbers", "_plan")
 
     def __init__(
         self,

@@ -28,6 +28,9 @@ class PodRestarts:
     It keeps no timers: when a pod runs again is known as it ends, and is said to the state.
     """
 
+    # Where several decide: how long each pod's next wait is.
+    MEMORY: Final = ("_entries",)
+
     def __init__(
         self,
         state: ClusterStatePort,

@@ -62,7 +62,7 @@ class Preemptor:
     def preempt(self, pod_rows: Ints, now_ns: int) -> None:
         """Help these pods, which fit nowhere, in this order."""
         state = self._state
-        if state.pod_priority[pod_rows].max() <= state.lowest_priority:
+        if state.pod_priority[pod_rows].max(initial=state.lowest_priority) <= state.lowest_priority:
             # Nobody has a lower one, whether he has a node or not; looking for the lowest that has takes all pods.
             return
         lowest = self._lowest()

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from k8slab.application.workload_controller import WorkloadController, WorkloadSpec
 from k8slab.domain.ports import ClusterStatePort, EventSinkPort, IntentPort
+from k8slab.domain.replicas import replicate
+
+# Of the pods that there are only whoever leads keeps count, and reads it off the state when it begins to.
+_MEMORY: Final = ("_daemons", "_failed", "_made", "_numbers", "_pods", "_replicas", "_specs", "_starts", "_succeeded")
 
 
 class ReplicatedWorkloads(WorkloadController):
@@ -17,6 +23,7 @@ class ReplicatedWorkloads(WorkloadController):
         self._intents = intents
         intents.register("deploy", super().add)
         intents.register("scale", super().scale)
+        replicate(self, "workloads", intents, memory=_MEMORY)
 
     def add(self, spec: WorkloadSpec) -> int:
         """One more workload, everywhere."""

@@ -13,7 +13,8 @@ from k8slab.application.evictor import GRACE_NS
 from k8slab.application.ledger import Ledger, state_of, update
 from k8slab.domain.instants import UtcTime, from_ns
 from k8slab.domain.models import Node, NodeState, Pod, PodPhase, SelfHealingEvent
-from k8slab.domain.ports import NodeRepositoryPort, PodRepositoryPort, TimePort
+from k8slab.domain.ports import IntentPort, NodeRepositoryPort, PodRepositoryPort, TimePort
+from k8slab.domain.replicas import replicate
 from k8slab.domain.restart_backoff import moves_on
 from k8slab.errors import InputError
 
@@ -47,6 +48,14 @@ class SelfHealer:
             self._draining = Draining(state, self.record_healing_event, budgets, grace_ns=grace_ns)
         self._events: deque[SelfHealingEvent] = deque(maxlen=EVENTS_KEPT)
         self._recorded = 0
+
+    def join(self, intents: IntentPort) -> None:
+        """Heal alike with others from now on: what is healed, and the events of it, are the same for all."""
+        intents.register("heal_failed_pod", self.heal_failed_pod)
+        intents.register("evacuate_node", self.evacuate_node)
+        replicate(self, "healer", intents, memory=("_events", "_recorded"))
+        if self._draining is not None:
+            self._draining.join(intents)
 
     def heal_failed_pod(self, pod: Pod) -> None:
         """Restart the pod on its node; after three restarts make it wait for another instead.

@@ -384,6 +384,12 @@ class IntentPort(TimePort, Protocol):
     def register(self, verb: str, act: Callable[..., Any]) -> None:
         """How this member carries out decisions of this name: the same way as every other."""
 
+    def keep(self, part: str, take: Callable[[], Any], put: Callable[[Any], object]) -> None:
+        """What intents make, for snapshots: `take` gives a copy of it, `put` has it from one, in place of what is here.
+
+        Parts are put back in the order in which they came to be kept.
+        """
+
     def decide(self, verb: str, *arguments: Any, **named: Any) -> Any:
         """Have it decided and carry it out here; gives what that gives, or raises what that raises.
 

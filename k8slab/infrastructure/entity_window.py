@@ -47,7 +47,7 @@ _ENDED: Final = (PodPhase.SUCCEEDED, PodPhase.FAILED)
 
 
 @dataclass
-class _Records:
+class Records:
     """What has no column.
 
     pods, nodes : by row, the value last saved, or first made of the columns
@@ -61,7 +61,7 @@ class _Records:
     stranded: dict[str, set[int]] = field(default_factory=dict)
 
 
-_RECORDS: Final[WeakKeyDictionary[ClusterState, _Records]] = WeakKeyDictionary()
+_RECORDS: Final[WeakKeyDictionary[ClusterState, Records]] = WeakKeyDictionary()
 
 
 class EntityWindow:
@@ -70,9 +70,14 @@ class EntityWindow:
     def __init__(self, state: ClusterState) -> None:
         self.state = state
         with state.lock:
-            self._records = _RECORDS.setdefault(state, _Records())
+            self._records = _RECORDS.setdefault(state, Records())
         self._cpu = state.schema.index(CPU)
         self._memory = state.schema.index(MEMORY)
+
+    @property
+    def records(self) -> Records:
+        """What all windows on this state keep beside its columns."""
+        return self._records
 
     # -- pods ----------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from k8slab.domain.models import Node, Pod, PodPhase
 from k8slab.domain.ports import IntentPort
+from k8slab.domain.replicas import replicate
 from k8slab.domain.resources import ResourceSchema
 from k8slab.infrastructure.in_memory_node_repository import InMemoryNodeRepository
 from k8slab.infrastructure.in_memory_pod_repository import InMemoryPodRepository
@@ -29,6 +30,8 @@ class ReplicatedState(ClusterState):
         self._intents = intents
         for verb in STATE_VERBS:
             intents.register(verb, partial(getattr(ClusterState, verb), self))
+        own = {"_clock", "_intents", "lock", "schema"}
+        replicate(self, "state", intents, memory=sorted(vars(self).keys() - own))
 
 
 def _decided(verb: str) -> Callable[..., Any]:
@@ -55,6 +58,8 @@ class ReplicatedPods(InMemoryPodRepository):
             ("update_pod_phase", super().update_pod_phase),
         ):
             intents.register(verb, act)
+        records = self._window.records
+        replicate(records, "records", intents, memory=vars(records))
 
     def save_pod(self, pod: Pod) -> None:
         """Keep this pod, everywhere."""

@@ -10,10 +10,12 @@ import numpy.typing as npt
 from k8slab.domain.columns import Ints
 from k8slab.domain.detectors import FailureDetector
 from k8slab.domain.instants import SECOND_NS
+from k8slab.domain.models import NODE_STATES, NodeState
 from k8slab.domain.ports import ClusterStatePort, HealthSourcePort, NodeRepositoryPort
 
 # The node lifecycle controller looks at its nodes this often.
 LOOK_NS: Final = 5 * SECOND_NS
+_UNKNOWN: Final = NODE_STATES.index(NodeState.UNKNOWN)
 
 
 class ReportedHeartbeats:
@@ -63,6 +65,16 @@ class ReportedHeartbeats:
         self._suspected = {row for row in known if now_ns >= self._deadline[row]}
         rows, suspected_now = [row for row, _ in changed], [on for _, on in changed]
         return np.array(rows, dtype=np.int64), np.array(suspected_now, dtype=np.bool_)
+
+    def begin_anew(self) -> None:
+        """Another listened until now: each node is given the patience of one just heard from, but for unknown ones.
+
+        So does a node lifecycle controller that was elected, which has seen no lease before.
+        """
+        state = self._state
+        unknown = np.flatnonzero(state.node_alive & (state.node_state == _UNKNOWN)).tolist()
+        self._arrivals, self._deadline = {row: [] for row in unknown}, dict.fromkeys(unknown, 0)
+        self._suspected = set(unknown)
 
     def _hear(self, row: int, now_ns: int) -> None:
         arrivals = self._arrivals.setdefault(row, [])

@@ -89,6 +89,7 @@ class RaftNode:
         self.cluster = cluster
         self.stopped = ""
         self._store, self._transport, self._machine = store, transport, machine
+        self._unanswered: dict[MemberId, int] = {}
         config = config if config is not None else RaftConfig()
         hard_state, log = store.load(max_applying_bytes=config.max_applying_bytes, payload_bytes=config.payload_bytes)
         check_stored(member_id, hard_state, log)
@@ -104,7 +105,24 @@ class RaftNode:
         """Let one unit of time pass."""
         self._ensure_running()
         self.raft.tick()
+        self._miss_snapshots()
         self._work()
+
+    def _miss_snapshots(self) -> None:
+        """A snapshot that isn't answered within an election timeout was lost: whoever waits for it gets another.
+
+        The transport says nothing of what it loses, and until somebody does a leader sends such a member nothing else.
+        """
+        raft = self.raft
+        waiting = {
+            member: self._unanswered.get(member, 0) + 1
+            for member, progress in raft.tracker.progress.items()
+            if raft.role == "leader" and progress.state == "snapshot"
+        }
+        for member, ticks in waiting.items():
+            if ticks >= raft.config.election_ticks:
+                raft.report_snapshot(member, failed=True)
+        self._unanswered = waiting if raft.role == "leader" else {}
 
     def receive(self, envelope: Envelope) -> bool:
         """Take a message; False if it could not be acted on. ForeignMessage for one that isn't for this member."""
@@ -154,21 +172,27 @@ class RaftNode:
         self._work()
         return taken
 
-    def compact(self, data: Any) -> Snapshot:
-        """Let a snapshot of the state machine, as it is now, stand for all that was applied; that snapshot."""
+    def compact(self, data: Any, *, keep: int = 0) -> Snapshot:
+        """Let a snapshot of the state machine, as it is now, stand for all that was applied; that snapshot.
+
+        keep : so many of the entries that it stands for stay in the log, for members that lag behind by less
+        """
         self._ensure_running()
         log = self.raft.log
         term = log.term(log.applied)
         assert term is not None, f"entry {log.applied} was applied but is not in the log"
         snapshot = Snapshot(log.applied, term, self.raft.tracker.membership, data)
-        if log.applied > log.base_index:
+        if log.snapshot is None or log.applied > log.snapshot.index:
             self.raft.offer_snapshot(snapshot)
+            first = snapshot.index - keep
             try:
                 self._store.keep_snapshot(snapshot)
-                self._store.compact(snapshot.index)
+                if first > log.base_index:
+                    self._store.compact(first)
             except Exception as failure:
                 raise self._stop(f"its store failed: {type(failure).__name__}: {failure}") from failure
-            self.raft.compact(snapshot.index)
+            if first > log.base_index:
+                self.raft.compact(first)
         return snapshot
 
     # -- what is refused -------------------------------------------------------
