@@ -7,6 +7,7 @@ import pytest
 from k8slab.application import ConsensusManager
 from k8slab.domain.autoscaling.values import HorizontalPodAutoscaler
 from k8slab.domain.models import AutoScalingConfig
+from k8slab.domain.probe_times import Probes
 from k8slab.domain.raft import MemoryLogStore
 from k8slab.errors import InputError, StateConflict
 from k8slab.facade import KubernetesOrchestrator
@@ -169,6 +170,33 @@ def test_whoever_makes_something_of_entries_compacts_when_that_is_due():
     again.append_log_entry({"number": 5})
     assert [entry["number"] for entry in back] == [0, 1, 2, 3, 4, 5]
     assert [entry["number"] for entry in again.get_raft_state().log] == [2, 3, 4, 5]
+
+
+def test_nothing_that_an_object_has_in_mind_is_left_out_of_snapshots():
+    trio = Trio()
+    leader = trio.leader()
+    leader.deploy("web", pod("t"), 2)
+    leader.heal_as_kubernetes(probes={"web": Probes()})
+    live, drains = leader._live, leader.healer._draining
+    given = {"_state", "_sink"}
+    others = {
+        live.evictor: {"budgets", "_grace_ns", "_retry_ns", "_daemons"},
+        live.budgets: {"_scales"},
+        live._health._monitor: {"_heartbeats", "_detector", "_cordoned", "_watchers", "_truth"},
+        live._health._lifecycle: {"_evictor", "_rates", "_threshold", "_period_ns", "_daemons"},
+        live._health.prober: {"_restarts", "_probes_of", "_startup"},
+        live._health.restarts: {"_backoff", "_policy_of", "_move_after", "_move"},
+    }
+    for thing, own in others.items():
+        assert vars(thing).keys() - set(thing.MEMORY) - given - set(getattr(thing, "VERBS", ())) == own
+    assert type(drains.evictor) is type(live.evictor)
+    parts = leader._intents._image()["parts"]
+    assert parts["state"].keys() == vars(leader.pods.state).keys() - {"_clock", "_intents", "lock", "schema"}
+    assert parts["records"].keys() == {"pods", "nodes", "claims", "stranded"}
+    # Who asks whom, or what is read off the state by whoever comes to lead.
+    assert vars(live.workloads).keys() - parts["workloads"].keys() == {
+        "_state", "_sink", "_intents", "_born", "_dirty", "_members", "_gone", "_refused", "_retry_ns", "_seen",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 2.5, True, "many"])

@@ -30,6 +30,10 @@ class Store:
     run on, end and fail, nodes come and go, but nobody is bound, evicted, scaled or healed. All loops from node
     lifecycle to scheduler write through the store; kubelets, and failure detectors' ears, need it not.
 
+    Kubelets renew their leases in etcd too, and can't while nobody leads; but whoever judges nodes by them loses its
+    own lease then (kube-controller-manager after 10 s), and once elected again has patience with every node anew. So
+    here leases are heard without the store: its leaderless time makes no node suspect.
+
     members          : how many; an odd number
     fsync            : how long a member's disk takes for a write, uniform between the two; or one length of time
     network          : one way between members, likewise
