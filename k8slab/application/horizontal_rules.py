@@ -180,13 +180,12 @@ class ArrayRules:
     """All autoscalers in one compiled pass: kernels.horizontal. `period_ns` bounds what is remembered."""
 
     def __init__(self, hpas: Sequence[HorizontalPodAutoscaler], rules: Rules, period_ns: int) -> None:
-        from k8slab.kernels.horizontal import count_pods, decide_all
+        from k8slab.kernels.horizontal import sync
 
         count = len(hpas)
         passes = int(rules.window_ns.max(initial=0)) // period_ns + 3
         steps = int(rules.policies[:, 2].max(initial=0)) // period_ns + 3
-        self._count_pods = count_pods
-        self._decide_all = decide_all
+        self._sync = sync
         self._by_rules = rules.by_rules
         self.memory = Memory(
             seen=np.zeros(count, dtype=np.bool_),
@@ -201,8 +200,7 @@ class ArrayRules:
         self.verdict, self.counts = new_verdict(count, metrics), new_counts(count, metrics)
 
     def decide(self, now_ns: int, rules: Rules, metrics: Metrics, pods: Pods) -> None:
-        self._count_pods(now_ns, rules, metrics, pods, self.counts)
-        self._decide_all(now_ns, rules, metrics, self.counts, self.memory, self.verdict)
+        self._sync(now_ns, rules, metrics, pods, self.counts, self.memory, self.verdict)
 
     def settle(self, autoscaler: int, spec: int, now_ns: int, *, written: bool) -> None:
         if not written:

@@ -25,6 +25,8 @@ from k8slab.policies.trying import fill_by_policy, pack_by_policy
 _BACKOFF: Final = "in backoff after failed scale-up"
 _AT_MAX: Final = "max node group size reached"
 _CLUSTER_FULL: Final = "max cluster size reached"
+# After so many changes at which nobody waited all nodes are looked at.
+_MOST_TOUCHED: Final = 1000
 _NOBODY: Final[Ints] = np.zeros(0, dtype=np.int64)
 _DESCRIBED: Final = "node(s) didn't match the pod's tolerations or affinity"
 
@@ -84,8 +86,8 @@ class ScaleUp:
         self._choose = choose
         self._limits = limits
         self._rows = [state.schema.index(name) for name in (CPU, MEMORY, PODS)]
-        # The classes that had room nowhere at the last look, and the nodes where something was done since.
-        self._full: Codes32 = np.zeros(0, dtype=np.int32)
+        # bool[C], the classes that had room nowhere at the last look, and the nodes where something was done since.
+        self._full = np.zeros(0, dtype=np.bool_)
         self._touched: list[Ints] = []
 
     def plan(self, pod_rows: Ints, now_ns: int) -> ScaleUpPlan:
@@ -111,53 +113,66 @@ class ScaleUp:
         from k8slab.kernels.refit import fill
 
         # Few classes wait, and nodes that went keep their rows.
-        kinds, where = np.unique(classes, return_inverse=True)
+        number = np.full(len(fits.request), -1, dtype=np.int32)
+        number[classes] = 0
+        kinds = np.flatnonzero(number == 0)
+        number[kinds] = np.arange(len(kinds))
         there = _NOBODY if self._fit_nowhere(kinds) else np.flatnonzero(fits.is_open())
-        allowed = [fits.on_node()[np.ix_(kinds, there)], fits.on_template[np.ix_(kinds, coming)]]
+        allowed = np.zeros((len(kinds), len(there) + len(coming)), dtype=np.bool_)
+        if len(there):
+            allowed[:, : len(there)] = fits.on_node()[kinds[:, None], there]
+        allowed[:, len(there) :] = fits.on_template[kinds[:, None], coming]
         rooms = np.array([group.template.room for group in groups], dtype=np.int64)
         free = np.concatenate([(state.allocatable[:, there] - state.requested[:, there]).T, rooms[coming]])
         chosen = np.empty(len(pods), dtype=np.int64)
-        fill(where.astype(np.int32), fits.request[kinds], np.concatenate(allowed, axis=1), free, chosen)
+        fill(number[classes], fits.request[kinds], allowed, free, chosen)
         return chosen >= 0
 
     def heed(self, changes: Sequence[Change]) -> None:
         """Take note of where something was done since the last time."""
-        if len(self._full):
-            self._touched += [change.node_rows for change in changes]
-            updated = [change.pod_rows for change in changes if change.verb == "POD_UPDATED"]
-            self._touched += [self._state.pod_node[rows].astype(np.int64) for rows in updated]
+        self._touched += [change.node_rows for change in changes]
+        updated = [change.pod_rows for change in changes if change.verb == "POD_UPDATED"]
+        self._touched += [self._state.pod_node[rows].astype(np.int64) for rows in updated]
+        if len(self._touched) > _MOST_TOUCHED:
+            self._touched.clear()
+            self._full = self._full[:0]
 
-    def _fit_nowhere(self, kinds: Codes32) -> bool:
+    def _fit_nowhere(self, kinds: Ints) -> bool:
         """Whether no node that is there has room for a pod of any of these classes."""
         # For those that had none at the last look only where something was done since may have some.
-        is_open = self._fits.is_open()
-        touched = np.unique(np.concatenate(self._touched)) if self._touched else _NOBODY
-        touched = touched[touched >= 0]
+        full = np.zeros(len(self._fits.request), dtype=np.bool_)
+        full[: len(self._full)] = self._full
+        touched = np.concatenate(self._touched) if self._touched else _NOBODY
         self._touched.clear()
-        full = np.intersect1d(self._full, kinds)
-        full = full[~self._fit(full, touched[is_open[touched]])]
-        new = np.setdiff1d(kinds, full)
+        known = full.nonzero()[0]
+        if len(known) and len(touched):
+            is_open = self._fits.is_open()
+            touched = touched[(touched >= 0) & is_open[touched]]
+            full[known] = ~self._fit(known, touched)
+        new = kinds[~full[kinds]]
         if len(new):
-            full = np.union1d(full, new[~self._fit(new, np.flatnonzero(is_open))])
+            full[new] = ~self._fit(new, np.flatnonzero(self._fits.is_open()))
         self._full = full
-        return len(full) == len(kinds)
+        return bool(full[kinds].all())
 
-    def _fit(self, kinds: Codes32, nodes: Ints) -> np.ndarray:
+    def _fit(self, kinds: Ints, nodes: Ints) -> np.ndarray:
         """bool[K]: which of these classes have room on one of these nodes."""
         fits, state = self._fits, self._state
-        found = fits.on_node()[np.ix_(kinds, nodes)]
+        found = fits.on_node()[kinds[:, None], nodes]
         for row, free in enumerate(state.allocatable[:, nodes] - state.requested[:, nodes]):
             asked = fits.request[kinds, row][:, None]
             found &= (asked <= free) | (asked <= 0)
         return np.asarray(found.any(axis=1))
 
     def _slow(self, classes: Codes32) -> bool:
-        return bool(self._policy.scores) or bool(self._fits.relational[np.unique(classes)].any())
+        return bool(self._policy.scores) or bool(self._fits.relational[classes].any())
 
     # -- what each group would do ---------------------------------------------------------
 
     def _best(self, pods: Ints, classes: Codes32, waiting: Ints, now_ns: int) -> ScaleUpPlan:
-        shapes = {int(c): self._shape(int(c)) for c in np.unique(classes)}
+        kinds, first = np.unique(classes, return_index=True)
+        kinds = kinds[np.argsort(first, kind="stable")]
+        shapes = {c: self._shape(c) for c in kinds.tolist()}
         sizes = self.sizes()
         reasons: dict[int, str] = {}
         options: list[tuple[ExpansionOption, int, Ints]] = []
@@ -166,7 +181,7 @@ class ScaleUp:
             most, reasons[number] = self._most(group, number, sizes, now_ns)
             if most < 1:
                 continue
-            count, helped = self._estimate(group, number, pods, classes, shapes, most)
+            count, helped = self._estimate(group, number, pods, classes, kinds, shapes, most)
             if group.all_or_nothing and count:
                 count = group.max_size
             if not count or not len(helped):
@@ -210,13 +225,18 @@ class ScaleUp:
         return min_limit(most, room), ""
 
     def _estimate(
-        self, group: ManagedGroup, number: int, pods: Ints, classes: Codes32, shapes: dict[int, PodShape], most: int
+        self,
+        group: ManagedGroup,
+        number: int,
+        pods: Ints,
+        classes: Codes32,
+        kinds: Codes32,
+        shapes: dict[int, PodShape],
+        most: int,
     ) -> tuple[int, Ints]:
-        """How many nodes, and which of the pods (by index) would run there."""
-        kinds, first = np.unique(classes, return_index=True)
+        """How many nodes, and which of the pods (by index) would run there. kinds : their classes as they come"""
         if not self._slow(classes) and not self._fits_new(kinds, number).any():
             return 0, _NOBODY
-        kinds = kinds[np.argsort(first, kind="stable")]
         order = decreasing_order([shapes[int(c)] for c in kinds], self._node_shape(group))
         kinds = kinds[order]
         members = [np.flatnonzero(classes == c) for c in kinds.tolist()]

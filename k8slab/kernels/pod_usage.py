@@ -45,6 +45,17 @@ def count_ready(rows, owners, ready_ns, now_ns, ready):
 
 
 @borrowing_kernel
+def share_loads(served, load_of, loads, ready, each):
+    """What each ready pod of a workload has of its load. Fills `each` where there is one.
+
+    served : int64[n], workloads with a load; load_of, ready, each : int64[owners]; loads : int64[L]
+    """
+    for i in range(served.shape[0]):
+        owner = served[i]
+        each[owner] = loads[load_of[owner]] // max(ready[owner], 1)
+
+
+@borrowing_kernel
 def when_sampled(rows, node, runs_ns, down, at_ns, interval_ns, taken_ns):
     """When a metrics server that looks at `at_ns` looked at each pod: then, or never. Fills `taken_ns`.
 

@@ -86,7 +86,8 @@ class PodUsage:
         self._share = [Column(np.int64) for _ in state.schema.names]
         self._cpu = state.schema.index(CPU)
         self.loads_by_owner: dict[int, Load] = {}
-        self._curve = np.zeros((0, 4))
+        self._curve = np.zeros((4, 0))
+        self._served = np.zeros(0, dtype=np.int64)
         self._load_of = np.full(0, -1, dtype=np.int64)
 
     def set_share(self, pod_rows: Ints, usage: Usage, rng: np.random.Generator) -> None:
@@ -101,14 +102,15 @@ class PodUsage:
         """The load that a deployment's pods share from now on."""
         self.loads_by_owner[owner] = load
         row = (cpu_milli(load.cpu), load.swing, duration_ns(load.peak), duration_ns(load.period))
-        self._curve = np.concatenate([self._curve, np.array([row])])
+        self._curve = np.concatenate([self._curve, np.array([row]).T], axis=1)
         if owner >= len(self._load_of):
             self._load_of = np.concatenate([self._load_of, np.full(owner + 1 - len(self._load_of), -1)])
-        self._load_of[owner] = len(self._curve) - 1
+        self._load_of[owner] = self._curve.shape[1] - 1
+        self._served = np.flatnonzero(self._load_of >= 0)
 
     def loads(self, now_ns: int) -> Ints:
         """int64[L]: milli-CPU of each load now, in the order they were set."""
-        mean, swing, peak, period = self._curve.T
+        mean, swing, peak, period = self._curve
         return np.rint(mean * (1 + swing * np.cos(2 * np.pi * ((now_ns - peak) % period) / period))).astype(np.int64)
 
     def steady(self, resource: int) -> npt.NDArray[np.float64]:
@@ -152,13 +154,12 @@ class PodUsage:
 
     def _each(self, now_ns: int) -> Ints:
         """int64[owners]: milli-CPU that each ready pod of a workload has of its load; -1 for one without."""
-        from k8slab.kernels.pod_usage import count_ready
+        from k8slab.kernels.pod_usage import count_ready, share_loads
 
-        served = np.flatnonzero(self._load_of >= 0)
         each = np.full(len(self._load_of), -1, dtype=np.int64)
-        if len(served):
+        if len(self._served):
             ready = np.empty(len(each), dtype=np.int64)
             rows, owners = self._scale.members()
             count_ready(rows, owners, self._state.pod_ready_ns, now_ns, ready)
-            each[served] = self.loads(now_ns)[self._load_of[served]] // np.maximum(ready[served], 1)
+            share_loads(self._served, self._load_of, self.loads(now_ns), ready, each)
         return each
