@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from k8slab.kernels._jit import kernel
+from k8slab.kernels._jit import borrowing_kernel, kernel
 from k8slab.kernels.scores import Asked, Floats, Scoring, score_pairs
 
 SIZE = 32
@@ -45,7 +45,7 @@ def scratch_for(board):
     return np.empty((resources, classes)), np.empty((resources, classes)), np.empty(classes), np.empty(classes)
 
 
-@kernel
+@borrowing_kernel
 def rescore_one(board, node, scratch):
     """A node holds more or less than before, or is described otherwise."""
     used, can, part, total = scratch
@@ -69,7 +69,7 @@ def rescore_one(board, node, scratch):
     _raise(board, node // SIZE)
 
 
-@kernel
+@borrowing_kernel
 def _raise(board, block):
     """The most of a block, all classes at once: that is SIMD, where the few that changed wouldn't be."""
     points, best, first = board.points, board.best, block * SIZE
@@ -89,7 +89,7 @@ def rescore(nodes, board):
         rescore_one(board, nodes[i], scratch)
 
 
-@kernel
+@borrowing_kernel
 def best_node(board, c):
     """The lowest row of the best nodes for a class, -1 if it fits nowhere."""
     best, at = np.int32(0), -1
@@ -104,7 +104,7 @@ def best_node(board, c):
     return -1
 
 
-@kernel
+@borrowing_kernel
 def charge(board, node, c, sign):
     """A pod of a class comes to a node, or goes; `rescore_one` is for the caller."""
     for r in range(board.request.shape[0]):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from k8slab.kernels._jit import kernel
+from k8slab.kernels._jit import borrowing_kernel, kernel
 from k8slab.kernels.churn import best_node, charge, rescore_one, scratch_for
 from k8slab.kernels.course_columns import ADDED, BOUND, ENDED
 
@@ -47,18 +47,18 @@ class Desk(NamedTuple):
 # -- timers: a heap of (instant, row), by both ------------------------------------------
 
 
-@kernel
+@borrowing_kernel
 def _earlier(heap, a, b):
     return heap[0, a] < heap[0, b] or (heap[0, a] == heap[0, b] and heap[1, a] < heap[1, b])
 
 
-@kernel
+@borrowing_kernel
 def _swap(heap, a, b):
     for row in range(heap.shape[0]):
         heap[row, a], heap[row, b] = heap[row, b], heap[row, a]
 
 
-@kernel
+@borrowing_kernel
 def _push(heap, size, at_ns, row, place):
     heap[0, size], heap[1, size], heap[2, size] = at_ns, row, place
     while size > 0 and _earlier(heap, size, (size - 1) // 2):
@@ -66,7 +66,7 @@ def _push(heap, size, at_ns, row, place):
         size = (size - 1) // 2
 
 
-@kernel
+@borrowing_kernel
 def _pop(heap, size):
     """The first goes; what is left are `size` of them."""
     _swap(heap, 0, size)
@@ -84,13 +84,13 @@ def _pop(heap, size):
 # -- the queue -----------------------------------------------------------------------
 
 
-@kernel
+@borrowing_kernel
 def _late_ns(since_ns, rules):
     """When who waits since then is tried, whatever happens."""
     return ((since_ns + rules.late_ns) // rules.every_ns + 1) * rules.every_ns
 
 
-@kernel
+@borrowing_kernel
 def _first_late_ns(course):
     first = MAX
     for i in range(course.line.shape[0]):
@@ -98,7 +98,7 @@ def _first_late_ns(course):
     return MAX if first == MAX else _late_ns(first, course.rules)
 
 
-@kernel
+@borrowing_kernel
 def _window(place, now_ns, pods, rules):
     """The window in which a pod's back-off ends, -1 if that is past."""
     span_ns = rules.spans_ns[min(pods.refusals[place], rules.spans_ns.shape[0] - 1)]
@@ -106,7 +106,7 @@ def _window(place, now_ns, pods, rules):
     return np.int64(-1) if window < now_ns // rules.window_ns or not rules.backs_off else window
 
 
-@kernel
+@borrowing_kernel
 def _in_turn(batch, count, window, pods):
     """Sort: who backs off last, then by priority, then by who came back first. Almost sorted as a rule."""
     for i in range(1, count):
@@ -126,7 +126,7 @@ def _in_turn(batch, count, window, pods):
         batch[at] = place
 
 
-@kernel
+@borrowing_kernel
 def _may_fit(kind, freed, free, board):
     """Who waits fits nowhere but where something changed."""
     fits = False
@@ -138,7 +138,7 @@ def _may_fit(kind, freed, free, board):
 # -- an instant ----------------------------------------------------------------------
 
 
-@kernel
+@borrowing_kernel
 def _due_ns(course, desk):
     """When pods end or come next."""
     count, due_ns = desk.counts, MAX
@@ -151,7 +151,7 @@ def _due_ns(course, desk):
     return due_ns
 
 
-@kernel
+@borrowing_kernel
 def _tell(at_ns, verb, pod, node, kind, rows, desk, told):
     k = desk.counts[TOLD]
     desk.counts[TOLD] = k + 1
@@ -160,7 +160,7 @@ def _tell(at_ns, verb, pod, node, kind, rows, desk, told):
     told.node[k] = rows[node] if node >= 0 else -1
 
 
-@kernel
+@borrowing_kernel
 def _end_due(now_ns, course, board, rows, scratch, desk, told):
     """Those whose time is over, by row."""
     ends, pods, count, timers = course.ends, course.pods, desk.counts, desk.timers
@@ -186,7 +186,7 @@ def _end_due(now_ns, course, board, rows, scratch, desk, told):
         _tell(now_ns, ENDED, row, node, kind, rows, desk, told)
 
 
-@kernel
+@borrowing_kernel
 def _gather(now_ns, course, rows, desk, told, line):
     """Who is tried: those that come, and those that wait if a pod ended."""
     pods, count, batch = course.pods, desk.counts, desk.batch
@@ -207,7 +207,7 @@ def _gather(now_ns, course, rows, desk, told, line):
     _in_turn(batch, count[BATCH], desk.window, pods)
 
 
-@kernel
+@borrowing_kernel
 def _try(now_ns, first_told, course, board, rows, scratch, desk, told):
     """Place the batch; gives how many were refused, -1 where something else follows: then nothing happened."""
     pods, down, refusals = course.pods, course.rules.down, 0
@@ -233,7 +233,7 @@ def _try(now_ns, first_told, course, board, rows, scratch, desk, told):
     return refusals
 
 
-@kernel
+@borrowing_kernel
 def _take_back(first_told, board, scratch, desk, told):
     """The instant that begins with this row hasn't begun."""
     for k in range(first_told, desk.counts[TOLD]):
@@ -243,7 +243,7 @@ def _take_back(first_told, board, scratch, desk, told):
     desk.counts[TOLD] = first_told
 
 
-@kernel
+@borrowing_kernel
 def _start(now_ns, course, desk):
     """Those of the batch that found a node run, and end before the course does or aren't minded here."""
     for i in range(desk.counts[BATCH]):
@@ -254,7 +254,7 @@ def _start(now_ns, course, desk):
             desk.counts[TIMERS] += 1
 
 
-@kernel
+@borrowing_kernel
 def _wait(now_ns, first, refusals, course, desk, line, refused_ns, refused):
     """Those of the batch that were refused wait from now on, from this place of the line."""
     pods, count = course.pods, desk.counts
