@@ -141,6 +141,41 @@ def test_pods_that_are_placed_and_not_bound_yet_count(large, data, name, ties):
     assert decider.place(waiting).tolist() == wanted
 
 
+@SAME_FOR_ALL
+@given(st.data(), st.sampled_from([1, 40, 70]), st.integers(1, 3), st.sampled_from(["lowest", "random"]))
+def test_a_sampling_policy_searches_on_where_it_ended(large, data, percentage, at_least, ties):
+    history = History(data)
+    policy = policies.policy("kube-default").sampled(percentage, at_least=at_least)
+    history.add_nodes()
+    decider, start = Placer(policy, history.state, ties=ties), 0
+    for _ in range(data.draw(st.integers(1, 5))):
+        history.change()
+        history.add_pods()
+        waiting = history.state.pending_rows()
+        nodes, pods = history.state.node_columns(), history.state.pod_columns(waiting)
+        alone = replace(policy, post_filter=None)
+        wanted = alone.place(nodes, pods, ties=ties, path="stepwise", search_start=start)
+        start = wanted.next_start
+        found = decider.place(waiting)
+        assert found.tolist() == wanted.node_rows.tolist()
+        placed = found >= 0
+        history.state.bind(waiting[placed], found[placed])
+
+
+def test_each_pod_begins_where_the_search_for_the_last_one_ended(large) -> None:
+    """Two nodes that will do are enough, of four that are alike: first two, then the other two."""
+    state = a_state()
+    state.add_nodes([f"n{i}" for i in range(4)], [[9000] * 4, [9000] * 4, [9] * 4])
+    decider = Placer(policies.policy("first-fit").sampled(1, at_least=2), state)
+    rows = []
+    for name in ("a", "b", "c"):
+        pod = state.add_pods([name], [[100, 100, 1]])
+        rows += decider.place(pod).tolist()
+    # The third isn't bound yet when the fourth comes.
+    assert rows == [0, 2, 0]
+    assert decider.path == "stepwise"
+
+
 def test_what_is_kept_serves_again_and_new_requests_join(monkeypatch) -> None:
     monkeypatch.setattr(placer, "SMALL_PODS", -1)
     made = []

@@ -161,6 +161,48 @@ def test_pods_go_where_the_policy_says(lab):
     assert it.where("new") == "fuller"
 
 
+def test_a_search_goes_on_where_the_one_of_the_last_pod_ended(lab):
+    """Two nodes that will do are enough, in whatever cycle they were tried; the fifth node joins in the middle."""
+    it = lab(rule=policy("most-allocated").sampled(1, at_least=2))
+    for name in "abcd":
+        it.node(name)
+    it.pod("1", 100)
+    it.pod("2", 100)
+    it.scheduler.run()
+    assert [it.where("1"), it.where("2")] == ["a", "c"]
+    it.pod("3", 500)
+    it.scheduler.run()
+    it.node("e")
+    for name in "45":
+        it.pod(name, 10)
+    it.scheduler.run()
+    # a and b; c and d; then e, and round to a.
+    assert [it.where(name) for name in "345"] == ["a", "c", "a"]
+    it.pod("large", 5000)
+    it.pod("6", 10)
+    it.scheduler.run()
+    assert it.where("6") == "c"
+
+
+def test_a_promised_node_is_tried_without_a_search(lab):
+    leaving: list[Any] = []
+    spreading = replace(policy("least-allocated"), post_filter=policy("kube-default").post_filter)
+    it = lab(evict=leaving.append, rule=spreading.sampled(1, at_least=1))
+    for row, name in enumerate("abc"):
+        it.node(name)
+        it.running(f"low-{name}", row, priority=0 if name == "b" else 50)
+    it.pod("vip", priority=10)
+    it.scheduler.run()
+    assert it.said() == [("vip", "preempting")]
+    it.state.remove_pods(leaving[0])
+    it.state.remove_pods(it.state.pod_row("low-a"))
+    it.scheduler.run()
+    assert it.where("vip") == "b", "one that will do is enough, and a comes first; but b was promised"
+    it.pod("next", 100)
+    it.scheduler.run()
+    assert it.where("next") == "a"
+
+
 def test_errors_back_off_for_longer_and_longer(lab):
     it = lab(make_state=Refusing)
     it.node("n")

@@ -14,6 +14,7 @@ import k8slab
 from k8slab import Cluster, Workload, policies
 from k8slab.errors import InputError
 from k8slab.experiments.placement import columns
+from k8slab.policies.run import Run, place_stepwise
 from k8slab.policies.sampling import Sampling, node_order
 from tests.kube.objects import Cluster as TwinCluster
 from tests.kube.objects import Pod
@@ -29,16 +30,56 @@ AT_LEAST = st.integers(1, 4)
 BETA_ZONE, REGION = "failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/region"
 
 
-@settings(max_examples=15)
-@given(sequences(), PERCENTAGES, AT_LEAST, st.integers(0, 2**63 - 1), st.sampled_from(["lowest", "random"]))
-def test_the_scan_samples_as_stepwise_does(scenario, percentage, at_least, seed, ties):
+@settings(max_examples=25)
+@given(sequences(), PERCENTAGES, AT_LEAST, st.integers(0, 2**63 - 1), st.sampled_from(["lowest", "random"]), st.data())
+def test_the_scan_samples_as_stepwise_does(scenario, percentage, at_least, seed, ties, data):
     policy = policy_of(scenario).sampled(percentage, at_least=at_least)
     inputs = columns(cluster_of(scenario), workload_of(scenario))
-    slow = policy.place(*inputs, path="stepwise", seed=seed, ties=ties)
-    fast = policy.place(*inputs, seed=seed, ties=ties, path=None if narrows(scenario) else "scan")
+    given = {"seed": seed, "ties": ties, "search_start": data.draw(st.integers(0, 20))}
+    slow = policy.place(*inputs, path="stepwise", **given)
+    fast = policy.place(*inputs, **given, path=None if narrows(scenario) else "scan")
     assert fast.node_rows.tolist() == slow.node_rows.tolist()
     assert fast.evictions == slow.evictions
     assert (fast.starts is None) or fast.starts.tolist() == slow.starts.tolist()
+    assert fast.next_start == slow.next_start
+
+
+@settings(max_examples=10)
+@given(sequences(), PERCENTAGES, AT_LEAST, st.data())
+def test_pods_leave_as_stepwise_lets_them(scenario, percentage, at_least, data):
+    policy = replace(policy_of(scenario).sampled(percentage, at_least=at_least), post_filter=None)
+    inputs = columns(cluster_of(scenario), workload_of(scenario))
+    pods = len(inputs[1])
+    leave = [data.draw(st.sampled_from([-1, *range(pod + 1, pods)])) for pod in range(pods)]
+    slow, fast = (
+        policy.place(*inputs, path=path, departures=np.array(leave, dtype=np.int64))
+        for path in ("stepwise", None if narrows(scenario) else "scan")
+    )
+    assert fast.node_rows.tolist() == slow.node_rows.tolist()
+    assert fast.next_start == slow.next_start
+
+
+@settings(max_examples=10)
+@given(sequences(), PERCENTAGES, AT_LEAST, st.integers(0, 6))
+def test_a_search_goes_on_where_the_last_call_ended(scenario, percentage, at_least, first):
+    """Placed in two calls, the later one told of the earlier, pods go where they go in one."""
+    policy = replace(policy_of(scenario).sampled(percentage, at_least=at_least), post_filter=None)
+    cluster, workload = cluster_of(scenario), workload_of(scenario)
+    nodes, pods = columns(cluster, workload)
+    once = policy.place(nodes, pods, path="stepwise", ties="lowest")
+    run = Run(policy, policy.snapshot(nodes, pods), 0, "lowest")
+    part = min(first, len(pods))
+    for pod in range(part):
+        run.place(pod)
+    start = run.snapshot.search_start
+    run = Run(policy, policy.snapshot(nodes, pods), 0, "lowest")
+    placed = np.flatnonzero(once.node_rows[:part] >= 0)
+    run.snapshot.assume_all(placed, once.node_rows[placed])
+    run.snapshot.search_start = start
+    again = place_stepwise(run, lambda done: None, part)
+    assert again.node_rows[part:].tolist() == once.node_rows[part:].tolist()
+    # Where all nodes are looked at, it is of no matter where a search begins.
+    assert once.starts is None or again.next_start == once.next_start
 
 
 def narrows(scenario) -> bool:
@@ -84,7 +125,30 @@ def test_each_search_begins_where_the_last_one_ended() -> None:
     for path in ("scan", "stepwise"):
         decisions = policy.place(*inputs, path=path)
         assert decisions.starts.tolist() == [0, 3, 0, 3]
+        assert decisions.next_start == 0
         assert decisions.node_rows.tolist() == [0, 3, 2, 4]
+
+
+def test_a_search_that_finds_nothing_ends_where_it_began() -> None:
+    """Of five nodes n1 alone has room for the large pod; it is the one that makes the search go all the way round."""
+    there = [node_of(f"n{i}", cpu="2" if i != 1 else "4") for i in range(5)]
+    inputs = inputs_of(there, *[pod_of(f"p{i}", cpu=cpu) for i, cpu in enumerate(["1", "9", "3", "3", "1"])])
+    policy = policies.policy("least-allocated").sampled(1, at_least=2)
+    for path in ("scan", "stepwise"):
+        decisions = policy.place(*inputs, path=path, search_start=9)
+        assert decisions.starts.tolist() == [9, 1, 1, 1, 1]
+        assert decisions.node_rows.tolist() == [0, -1, 1, -1, 2]
+
+
+def test_large_clusters_are_sampled_alike_by_all_ties() -> None:
+    """400 of 1,000 nodes are looked at or more, with ties among many of them in an order that isn't that of rows."""
+    cluster = Cluster.synthetic(1_000, zones=7)
+    inputs = columns(cluster, Workload.synthetic(150, 10, cluster=cluster))
+    for policy in (policies.policy(name).sampled() for name in ("kube-default", "first-fit")):
+        for ties in ("lowest", "random"):
+            slow, fast = (policy.place(*inputs, path=path, ties=ties, seed=3) for path in ("stepwise", "scan"))
+            assert fast.node_rows.tolist() == slow.node_rows.tolist()
+            assert fast.starts.tolist() == slow.starts.tolist()
 
 
 def test_what_was_not_looked_at_is_told() -> None:

@@ -74,6 +74,9 @@ class QueuedScheduler:
     evict  : ends victims of a preemption, given their rows int64[]; they are marked as leaving by then, and hold
              what they have until they are removed, which may be later. By default they go at once
 
+    A policy that samples nodes begins each search where the last one ended. A pod that was promised a node is
+    tried there first, alone.
+
     An error of a plug-in or of binding sends the pod to its back-off, and is told by the attempt; the loop goes on.
     Between steps anybody may change the state, from any thread.
 
@@ -106,6 +109,7 @@ class QueuedScheduler:
         self._evict = state.remove_pods if evict is None else evict
         self._informer = Informer(state, queue)
         self._shared: _Shared | None = None
+        self._search_start = 0
         self._served = 0
         self._served_last = 0
         self._attempts: list[Attempt] = []
@@ -161,8 +165,7 @@ class QueuedScheduler:
 
     def _try(self, pod: PodInfo) -> Attempt:
         try:
-            judged = self._judge(pod)
-            node_row = self._chosen(pod, judged)
+            judged, node_row = self._decide(pod)
             if node_row >= 0:
                 devices = self._devices(pod, node_row)
                 self._state.bind(pod.row, node_row, devices=devices, force=not self._policy.checks_fit)
@@ -174,10 +177,19 @@ class QueuedScheduler:
             raise
         return self._bound(pod, node_row) if node_row >= 0 else self._refused(pod, judged)
 
-    def _chosen(self, pod: PodInfo, judged: Evaluation) -> int:
-        # The node that it was promised goes before better ones.
-        promised = self._informer.promised.get(pod.row, -1)
-        return promised if promised >= 0 and judged.feasible[promised] else judged.chosen
+    def _decide(self, pod: PodInfo) -> tuple[Evaluation, int]:
+        """What the policy makes of a pod, and the row of the node it gets, -1 for none."""
+        shared, promised = self._shared_for(pod), self._informer.promised.get(pod.row, -1)
+        if promised >= 0:
+            # The node that it was promised goes before better ones, and no search begins.
+            whole = replace(self._policy, sampling=None)
+            judged = whole.judge(shared.snapshot, shared.places[pod.row], seed=self._seed)
+            if judged.feasible[promised] or self._policy.sampling is None:
+                return judged, promised if judged.feasible[promised] else judged.chosen
+        shared.snapshot.search_start = self._search_start
+        judged = self._policy.judge(shared.snapshot, shared.places[pod.row], seed=self._seed)
+        self._search_start = judged.next_start
+        return judged, judged.chosen
 
     def _devices(self, pod: PodInfo, node_row: int) -> Ints | None:
         """int64[1, D]: which of the node's devices the policy gives the pod; None unless it tells them apart."""
@@ -272,13 +284,13 @@ class QueuedScheduler:
 
     # -- what is judged on ---------------------------------------------------------------
 
-    def _judge(self, pod: PodInfo) -> Evaluation:
+    def _shared_for(self, pod: PodInfo) -> _Shared:
         shared = self._shared
         if shared is None or pod.row not in shared.places or shared.snapshot.nodes.objects is not self._state.objects:
             self._forget_snapshot()
             shared = self._shared = self._share(pod)
         self._served += 1
-        return self._policy.judge(shared.snapshot, shared.places[pod.row], seed=self._seed)
+        return shared
 
     def _share(self, pod: PodInfo) -> _Shared:
         """A snapshot for the pod and some that will be tried soon after it: twice as many as the last one served.

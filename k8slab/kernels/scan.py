@@ -20,7 +20,6 @@ from k8slab.kernels.company import (
     score_company,
     score_spread,
 )
-from k8slab.kernels.sampling import keep_sample
 from k8slab.kernels.scores import Asked, Floats, Ints, Mask, resource_fit, score_pairs
 
 # Positions in Scoring.normalized.
@@ -82,7 +81,7 @@ class Load(NamedTuple):
 
 
 @kernel
-def _score_share(raw, feasible, weight, total):
+def score_share(raw, feasible, weight, total):
     """Add weight * trunc(100 * raw / the highest feasible raw) to `total`: kube-scheduler's own normalisation.
 
     A negative weight is for where the lowest is best: 100 less the share, of which the
@@ -98,7 +97,7 @@ def _score_share(raw, feasible, weight, total):
 
 @kernel
 def place_by_scan(
-    pods, left, pod_class, allocatable, load, classes, sites, relations, scoring, leaving, draws, stops, sample, chosen
+    pods, left, pod_class, allocatable, load, classes, sites, relations, scoring, leaving, draws, stops, chosen
 ):
     """Place pods one after another, each looking at every node; gives the index of the next pod. Changes `load`.
 
@@ -110,7 +109,6 @@ def place_by_scan(
                   empty where none leaves
     draws       : (random: bool, seed: uint64, pod_row: int64[P])
     stops       : bool[P]   come back to the caller before a pod that fits nowhere
-    sample      : Sample    which of the nodes that will do are looked at
     chosen      : int64[P]  filled with node rows, -1 where no node fits
     """
     resources, nodes = allocatable.shape
@@ -126,13 +124,8 @@ def place_by_scan(
     for counter in range(relations.counter.shape[0]):
         slots = max(slots, relations.counter[counter, 2] + 1)
     marks = np.zeros(slots, np.bool_)
-    leaves_from, leavers = leaving
     for pod in range(pods[0], pods[1]):
-        while leaves_from.shape[0] and left[0] < leaves_from[pod]:
-            gone = leavers[left[0]]
-            left[0] += 1
-            if chosen[gone] >= 0:
-                _charge(load, classes, relations, pod_class[gone], chosen[gone], -1)
+        see_off(pod, leaving, left, pod_class, load, classes, relations, chosen)
         c = pod_class[pod]
         kin, port = classes.key[KIN_KEY, c], classes.key[PORTS_KEY, c]
         allowed = sites.allowed[classes.key[ALLOWED_ROW, c]]
@@ -143,8 +136,6 @@ def place_by_scan(
         refuse_ports(ports, relations, port, feasible)
         refuse_skew(amounts, relations, kin, feasible)
         refuse_company(amounts, totals, relations, kin, feasible)
-        if sample.order.shape[0] > 0:
-            keep_sample(feasible, sample, pod)
         fits = False
         for i in range(nodes):
             fits |= feasible[i]
@@ -160,18 +151,29 @@ def place_by_scan(
         bonus, weights = sites.bonus[classes.key[BONUS_ROW, c]], scoring.normalized
         for i in range(nodes):
             total[i] += bonus[i]
-        _score_share(sites.taints[classes.key[TAINTS_ROW, c]], feasible, -weights[TAINTS], total)
-        _score_share(sites.preferences[classes.key[PREFERENCES_ROW, c]], feasible, weights[PREFERENCES], total)
+        score_share(sites.taints[classes.key[TAINTS_ROW, c]], feasible, -weights[TAINTS], total)
+        score_share(sites.preferences[classes.key[PREFERENCES_ROW, c]], feasible, weights[PREFERENCES], total)
         score_spread(amounts, relations, kin, feasible, weights[SPREAD], part, marks, total)
         score_company(amounts, totals, relations, kin, feasible, weights[NEIGHBOURS], part, total)
         row = select_random(total, feasible, seed, pod_row[pod]) if is_random else select_lowest(total, feasible)
         chosen[pod] = row
-        _charge(load, classes, relations, c, row, 1)
+        charge(load, classes, relations, c, row, 1)
     return pods[1]
 
 
 @kernel
-def _charge(load, classes, relations, c, row, sign):
+def see_off(pod, leaving, left, pod_class, load, classes, relations, chosen):
+    """Take those off their nodes that leave before a pod comes; see place_by_scan."""
+    leaves_from, leavers = leaving
+    while leaves_from.shape[0] and left[0] < leaves_from[pod]:
+        gone = leavers[left[0]]
+        left[0] += 1
+        if chosen[gone] >= 0:
+            charge(load, classes, relations, pod_class[gone], chosen[gone], -1)
+
+
+@kernel
+def charge(load, classes, relations, c, row, sign):
     """A pod of a class comes to a node, or leaves it: sign 1 or -1."""
     requested, nonzero, ports, amounts, totals = load
     kin, port = classes.key[KIN_KEY, c], classes.key[PORTS_KEY, c]

@@ -1,7 +1,8 @@
 """How pods are placed: which of four paths runs.
 
     stepwise   numpy, plug-in by plug-in: any policy, no compilation, no rounding
-    scan       one compiled loop over all nodes a pod: all that kube-scheduler does
+    scan       one compiled loop over all nodes a pod: all that kube-scheduler does; for a policy that
+               samples nodes over those that it comes to
     groups     the same by groups of nodes that are alike for what compares nodes, and by the nodes
                that stand apart: few classes of pods
     tree       one compiled step a pod, whatever the number of nodes: few classes of pods, and
@@ -13,7 +14,6 @@ All decide alike, bit for bit; tests say so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, get_args
 
 from k8slab.domain.columns import Ints, NodeColumns, PodColumns
@@ -48,14 +48,15 @@ def place(
     path: Path | None,
     progress: Callable[[int], None] | None,
     departures: Ints | None = None,
+    search_start: int = 0,
 ) -> Decisions:
     """Place the pods by the path asked for, or by the fastest; see Policy.place."""
     if path not in (None, *get_args(Path)):
         raise InputError(f"path={path!r} is none of {', '.join(map(repr, get_args(Path)))}")
     report = progress or (lambda done: None)
-    if policy.sampling is not None and policy.sampling.wanted(int(nodes.alive.sum())) >= nodes.alive.sum():
-        policy = replace(policy, sampling=None)
+    policy = policy.for_nodes(nodes)
     run = Run(policy, policy.snapshot(nodes, pods), seed, ties, departures)
+    run.snapshot.search_start = search_start
     small = len(pods) <= SMALL_PODS and len(pods) * len(nodes) <= SMALL_PAIRS
     if path == "stepwise" or (path is None and small and most_dry_runs(run) <= SMALL_DRY_RUNS):
         return place_stepwise(run, report)
@@ -140,6 +141,8 @@ def _cannot_score(policy: Policy, snapshot: Snapshot) -> str:
 
 def node_by_node(policy: Policy, snapshot: Snapshot) -> str:
     """Why a policy looks at more than one node at a time for these pods, "" if it doesn't."""
+    if policy.for_nodes(snapshot.nodes).sampling is not None:
+        return _SAMPLED
     return _cannot_scan(policy, snapshot) or _compares(policy, snapshot)
 
 

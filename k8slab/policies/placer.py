@@ -33,7 +33,7 @@ class Placer:
     Each decision is, bit for bit, that of `Policy.place` on the state's columns as they are
     then. A pod that was given a node counts as if it were bound there, until the state says
     what became of it: that it was bound, as it is by `state.bind` with the same rows, or
-    removed; or until `forget`.
+    removed; or until `forget`. A policy that samples nodes begins each search where the last one ended.
 
     >>> from k8slab.policies import policy
     >>> from k8slab.state import ClusterState
@@ -69,6 +69,7 @@ class Placer:
         self._hopeless = False
         self._path: Path = "stepwise"
         self._pods = self._pairs = 0
+        self._search_start = 0
         with state.lock:
             self._read = len(state.changes(0))
 
@@ -162,17 +163,19 @@ class Placer:
         nodes, pods = self._nodes(), self._state.pod_columns(rows)
         self._pairs += len(rows) * len(nodes)
         self._pods += len(rows)
-        chosen = self._by_kept(nodes, pods) if self._pods > SMALL_PODS or self._pairs > SMALL_PAIRS else None
+        whole = self._policy.for_nodes(nodes)
+        many = whole.sampling is None and (self._pods > SMALL_PODS or self._pairs > SMALL_PAIRS)
+        chosen = self._by_kept(whole, nodes, pods) if many else None
         if chosen is not None:
             self._path = "tree"
             return chosen
         # What is kept doesn't hear of what is decided without it.
         self._kept = None
         decisions = self._afresh(nodes, rows)
-        self._path = decisions.path
+        self._path, self._search_start = decisions.path, decisions.next_start
         return decisions.node_rows[-len(rows) :] if len(rows) else np.zeros(0, dtype=np.int64)
 
-    def _by_kept(self, nodes: NodeColumns, pods: PodColumns) -> Ints | None:
+    def _by_kept(self, policy: Policy, nodes: NodeColumns, pods: PodColumns) -> Ints | None:
         """Decide by what is kept, made anew if it has to be; None where nothing can be kept."""
         # Whether other pods matter to these hangs on what any pod, service or taint says; all of these only grow.
         told = (nodes.bound_specs, nodes.taints.values, nodes.images.values, id(nodes.objects), nodes.nominated is None)
@@ -184,7 +187,7 @@ class Placer:
             chosen = self._kept.place(pods)
             if chosen is not None:
                 return chosen
-        self._kept = Kept.of(self._policy, nodes, pods, self._seed, self._ties)
+        self._kept = Kept.of(policy, nodes, pods, self._seed, self._ties)
         self._hopeless = self._kept is None
         if self._kept is None:
             return None
@@ -198,8 +201,9 @@ class Placer:
         before = np.array(list(self._assumed), dtype=np.int64)
         pods = self._state.pod_columns(np.concatenate([before, rows]))
         if not len(before):
-            return place(self._policy, nodes, pods, self._seed, self._ties, None, None)
+            return place(self._policy, nodes, pods, self._seed, self._ties, None, None, None, self._search_start)
         run = Run(self._policy, self._policy.snapshot(nodes, pods), self._seed, self._ties)
+        run.snapshot.search_start = self._search_start
         run.snapshot.assume_all(np.arange(len(before)), np.array(list(self._assumed.values()), dtype=np.int64))
         return place_stepwise(run, lambda done: None, len(before))
 

@@ -139,6 +139,7 @@ class Decisions:
     """Where the pods go. node_rows : int64[P], -1 for none; path : how it was found; evictions : in their order.
 
     starts  : int64[P], where each search began by a policy that samples nodes, else None
+    next_start : where its next search begins
     devices : int64[P, D], the milli that each pod gets of its node's GPUs; None unless the policy tells them apart
     """
 
@@ -147,6 +148,7 @@ class Decisions:
     evictions: tuple[Eviction, ...] = ()
     devices: npt.NDArray[np.int64] | None = None
     starts: npt.NDArray[np.int64] | None = None
+    next_start: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,6 +288,12 @@ class Policy:
             f"<table><tr><th></th><th>plug-in</th><th>weight</th></tr>{cells}</table>"
         )
 
+    def for_nodes(self, nodes: NodeColumns) -> Policy:
+        """This policy, without its sampling where so few nodes are there that all are looked at, begin where it may."""
+        there = int(nodes.alive.sum())
+        looks_at_all = self.sampling is not None and self.sampling.wanted(there) >= there
+        return replace(self, sampling=None) if looks_at_all else self
+
     # -- judging one pod -------------------------------------------------------
 
     def evaluate(
@@ -381,6 +389,7 @@ class Policy:
         path: Path | None = None,
         progress: Callable[[int], None] | None = None,
         departures: Ints | None = None,
+        search_start: int = 0,
     ) -> Decisions:
         """Place the pods one after another, each as if it had come alone; changes no argument.
 
@@ -389,6 +398,7 @@ class Policy:
         progress : called now and then with the number of pods done
         departures : int64[P]  how many of the pods have arrived when a pod leaves, -1 if it stays; none leaves
                    before it comes
+        search_start : where the first search of a sampling policy begins: `next_start` of the last decisions
 
         Raises InputError for a path that can't run this policy or a seed that is none,
         PluginError where a user's plug-in misbehaves.
@@ -397,7 +407,7 @@ class Policy:
         from k8slab.policies import engine
 
         rule = self.ties if ties is None else check_ties(ties)
-        return engine.place(self, nodes, pods, check_seed(seed), rule, path, progress, departures)
+        return engine.place(self, nodes, pods, check_seed(seed), rule, path, progress, departures, search_start)
 
 
 def _described(plugin: Any) -> dict[str, Any]:

@@ -144,7 +144,8 @@ class Run:
 
     def decisions(self, path: Path) -> Decisions:
         """What came of it."""
-        return Decisions(self.chosen, path, tuple(self.evictions), self._devices(), self.starts)
+        next_start = self.snapshot.search_start
+        return Decisions(self.chosen, path, tuple(self.evictions), self._devices(), self.starts, next_start)
 
     def _devices(self) -> Ints | None:
         table = self.snapshot.devices

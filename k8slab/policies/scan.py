@@ -78,7 +78,7 @@ class Scan:
     # -- placing -------------------------------------------------------------------
 
     def place_all(self, report: Callable[[int], None]) -> Decisions:
-        """Place all pods, each looking at every node; for one that fits nowhere others may have to go."""
+        """Place all pods, each looking at all nodes or the policy's sample; where none fits others may have to go."""
         for start, stop in self.stretches():
             self.enter(start, stop)
             in_batches(start, stop, self.place, report)
@@ -95,26 +95,29 @@ class Scan:
 
     def _advance(self, start: int, stop: int) -> int:
         """Place pods up to `stop`, or to one that is to be handed over; gives where it ended."""
+        from k8slab.kernels import sampling
         from k8slab.kernels import scan as kernels
 
-        return int(
-            kernels.place_by_scan(
-                (start, stop),
-                self._left,
-                self._problem.pod_class,
-                self._problem.allocatable,
-                self._load,
-                self._classes,
-                self._sites,
-                self._relations,
-                self._problem.scoring,
-                self._run.leaving,
-                self._draws,
-                self._stops,
-                self._sample,
-                self._run.chosen,
-            )
+        problem, run = self._problem, self._run
+        given = (
+            (start, stop),
+            self._left,
+            problem.pod_class,
+            problem.allocatable,
+            self._load,
+            self._classes,
+            self._sites,
+            self._relations,
+            problem.scoring,
+            run.leaving,
+            self._draws,
+            self._stops,
         )
+        if self._sample is None:
+            return int(kernels.place_by_scan(*given, run.chosen))
+        reached = int(sampling.place_by_sample(*given, self._sample, run.chosen))
+        run.snapshot.search_start = int(self._sample.next[0])
+        return reached
 
     def _hand_over(self, pod: int) -> None:
         """Let others go for a pod, and count what that changed."""
@@ -179,12 +182,11 @@ class Scan:
         )
 
 
-def _sample(run: Run) -> Sample:
+def _sample(run: Run) -> Sample | None:
     from k8slab.kernels.sampling import Sample
 
     if run.starts is None or run.policy.sampling is None:
-        none = np.zeros(0, dtype=np.int64)
-        return Sample(none, 0, np.zeros(1, dtype=np.int64), none)
+        return None
     order = run.snapshot.search_order
     start = np.array([run.snapshot.search_start], dtype=np.int64)
     return Sample(order, run.policy.sampling.wanted(len(order)), start, run.starts)
