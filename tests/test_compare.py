@@ -99,10 +99,13 @@ def naive_curve(placement: k8slab.Placement, resource: str, tight: str) -> Itera
     capacity = placement.cluster.totals()
     arrived = allocated = 0
     yield 0.0, 0.0
-    for pod in placement.arrival.tolist():
+    for came, pod in enumerate(placement.arrival.tolist(), start=1):
         arrived += int(placement.workload.requests[pod, schema.index(tight)])
         if placement.node_rows[pod] >= 0:
             allocated += int(placement.workload.requests[pod, schema.index(resource)])
+        for gone in () if placement.departures is None else np.flatnonzero(placement.departures == came).tolist():
+            if placement.node_rows[gone] >= 0:
+                allocated -= int(placement.workload.requests[gone, schema.index(resource)])
         yield 100 * arrived / capacity[schema.index(tight)], 100 * allocated / capacity[schema.index(resource)]
 
 
@@ -113,6 +116,49 @@ def test_a_curve_is_what_its_run_says(comparison: Comparison, resource: str) -> 
     twin = list(naive_curve(comparison.placement("best-fit", 2), resource, comparison.dominant))
     points = np.interp(found["arrived_percent"], *zip(*twin, strict=True))
     assert found[f"{resource}_allocated_percent"].to_numpy() == pytest.approx(points, abs=1e-5)
+
+
+@pytest.mark.parametrize("order", ["shuffled", "given"])
+def test_pods_leave_when_as_many_more_have_come(
+    cluster: k8slab.Cluster, workload: k8slab.Workload, tmp_path: Path, order: str
+) -> None:
+    """Two thirds of the pods stay for 60 arrivals, the others for good: in whatever order they come."""
+    number = np.arange(len(workload))
+    leaves = (number % 3 > 0) & (number + 60 < len(workload))
+    departures = np.where(leaves, number + 60, -1)
+    result = compare(
+        cluster, workload, ["best-fit", "first-fit"], range(3), order=order, departures=departures, progress=False
+    )
+    for seed in range(3):
+        rows = arrival_order(len(workload), seed) if order == "shuffled" else number
+        left = {int(row): came + 60 for came, row in enumerate(rows) if leaves[row] and came + 60 < len(workload)}
+        twin = k8slab.schedule(
+            cluster, workload, "best-fit", seed=seed, order=rows, departures=[left.get(row, -1) for row in number]
+        )
+        placement = result.placement("best-fit", seed)
+        assert placement.node_rows.tolist() == twin.node_rows.tolist()
+        assert placement.departures is not None
+        assert {row: when for row, when in enumerate(placement.departures.tolist()) if when >= 0} == left
+        row = result.frame[(result.frame["policy"] == "best-fit") & (result.frame["seed"] == seed)].iloc[0]
+        assert row["placed"] == twin.placed
+        assert row["nodes_used"] == len(set(twin.rows_at_end.tolist()) - {-1})
+        curve = result.curves[(result.curves["policy"] == "best-fit") & (result.curves["seed"] == seed)]
+        points = np.interp(curve["arrived_percent"], *zip(*naive_curve(twin, "cpu", result.dominant), strict=True))
+        assert curve["cpu_allocated_percent"].to_numpy() == pytest.approx(points, abs=1e-5)
+    result.save(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = rerun(tmp_path / "manifest.json", cluster, workload, progress=False)
+    assert again.content_hash() == result.content_hash()
+    assert result.manifest()["order_rule"].endswith("pods leave when as many more have come as they were given")
+    assert "departures=departures)" in result.to_html(tmp_path / "report.html").read_text()
+
+
+def test_a_departure_before_the_arrival_is_told(cluster: k8slab.Cluster, workload: k8slab.Workload) -> None:
+    with pytest.raises(InputError, match=r"departures\[0\] is 0; the pod arrives as number 0"):
+        compare(cluster, workload, "best-fit", [0], departures=np.zeros(len(workload), dtype=np.int64), progress=False)
+    with pytest.raises(InputError, match="departures must hold a whole number for each of the workload's 240 pods"):
+        compare(cluster, workload, "best-fit", [0], departures=[1], progress=False)
 
 
 def test_curves_end_where_the_frame_says_and_share_their_grid(comparison: Comparison) -> None:

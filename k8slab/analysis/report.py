@@ -339,6 +339,9 @@ def _compare_call(comparison: Comparison) -> str:
         arguments.append(f"seeds=range({len(seeds)})" if list(seeds) == list(range(len(seeds))) else f"seeds={seeds}")
     if comparison.order != "shuffled":
         arguments.append(f'order="{comparison.order}"')
+    if comparison.departures is not None:
+        lines.append("# departures: the array that says when pods leave")
+        arguments.append("departures=departures")
     return "\n".join([*lines, f"comparison = k8slab.compare({', '.join(arguments)})"])
 
 

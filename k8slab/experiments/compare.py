@@ -21,8 +21,8 @@ from k8slab.domain.columns import Ints
 from k8slab.domain.resources import PODS
 from k8slab.errors import InputError, Interrupted, K8slabError, PluginError, UnknownName
 from k8slab.experiments import manifest as manifests
-from k8slab.experiments.comparison import ORDER_RULES, Comparison, arrival_order
-from k8slab.experiments.placement import Placement, check_inputs, schedule
+from k8slab.experiments.comparison import ORDER_RULES, Comparison, arrival_order, staying_as_long
+from k8slab.experiments.placement import Placement, check_inputs, checked_departures, schedule
 from k8slab.experiments.progress import ProgressBar, progress_bar
 from k8slab.kernels import utilization as kernels
 from k8slab.policies import Policy, as_policy, policy_names
@@ -60,6 +60,7 @@ def compare(
     seeds: Iterable[int] = range(10),
     *,
     order: str = "shuffled",
+    departures: npt.ArrayLike | None = None,
     progress: bool = True,
     baseline: str | None = None,
     workers: int | None = None,
@@ -71,6 +72,8 @@ def compare(
     policies : names or policies; all that ship with k8slab if none are given
     order    : "shuffled": the pods arrive in an order drawn from the seed; "given": in the
                workload's order, so that seeds differ in random ties alone
+    departures : int[P] as in `schedule`, said of pods that arrive in the workload's order. In another order
+               each pod stays as long: until as many more have come. None if all stay
     baseline : the policy that differences are taken from; "kube-default" if it takes part, else the first
     workers  : runs at a time, one a core if not given; the result is the same whatever the number
     metrics  : name -> function of a Placement that gives a number: columns of your own in the frame,
@@ -88,7 +91,8 @@ def compare(
     [['first-fit', 0, 200], ['first-fit', 1, 200], ['best-fit', 0, 200], ['best-fit', 1, 200]]
     """
     check_inputs(cluster, workload)
-    plan = _Plan(cluster, workload, _policies(policies), _seeds(seeds), _order(order), dict(metrics or {}))
+    leave = checked_departures(departures, None, len(workload))
+    plan = _Plan(cluster, workload, _policies(policies), _seeds(seeds), _order(order), dict(metrics or {}), leave)
     reference = _baseline(baseline, plan.policies)
     if workers is not None and workers < 1:
         raise InputError(f"workers={workers}: wanted 1 or more, or None for one a core")
@@ -136,7 +140,8 @@ def rerun(
     manifests.check_inputs(asked, cluster, workload)
     result = compare(
         cluster, workload, manifests.policies(asked, policies), asked["seeds"],
-        order=asked["order"], baseline=asked["baseline"], progress=progress, workers=workers, metrics=metrics,
+        order=asked["order"], departures=asked.get("departures"), baseline=asked["baseline"],
+        progress=progress, workers=workers, metrics=metrics,
     )
     if result.content_hash() != asked["result"]["sha256"]:
         differing = manifests.differing_versions(asked)
@@ -155,6 +160,7 @@ class _Plan:
     seeds: tuple[int, ...]
     order: str
     metrics: Metrics
+    departures: Ints | None
 
     def __len__(self) -> int:
         return len(self.policies) * len(self.seeds)
@@ -190,7 +196,7 @@ class _Plan:
         ordered = [runs[key] for key in sorted(runs, key=lambda key: (key[1], key[0]))]
         return Comparison(
             cluster=self.cluster, workload=self.workload, policies=self.policies, seeds=self.seeds, order=self.order,
-            baseline=baseline, dominant=dominant_resource(self.cluster, self.workload),
+            departures=self.departures, baseline=baseline, dominant=dominant_resource(self.cluster, self.workload),
             frame=pd.DataFrame([run.row for run in ordered]), curves=_curves_frame(ordered, counted(self.cluster)),
             timings=pd.DataFrame([{**{key: run.row[key] for key in _KEY}, "seconds": run.seconds} for run in ordered]),
         )
@@ -200,10 +206,13 @@ class _Plan:
             return None
         seed = self.seeds[s]
         order = arrival_order(len(self.workload), seed) if self.order == "shuffled" else None
+        leave = staying_as_long(self.departures, order)
         check = functools.partial(_check, stop)
         policy = self.policies[p]
         try:
-            placement = schedule(self.cluster, self.workload, policy, seed=seed, order=order, progress=check)
+            placement = schedule(
+                self.cluster, self.workload, policy, seed=seed, order=order, departures=leave, progress=check
+            )
             return measure(placement, self.metrics)
         except _Stopped:
             return None
@@ -301,7 +310,7 @@ def _imbalance(requested: Ints, allocatable: Ints) -> float:
 def _nodes_used(placement: Placement) -> int:
     used = np.zeros(len(placement.cluster), dtype=np.bool_)
     used[placement.cluster.bound_node] = True
-    used[placement.node_rows[placement.node_rows >= 0]] = True
+    used[placement.rows_at_end[placement.rows_at_end >= 0]] = True
     return int(used.sum())
 
 
@@ -315,11 +324,15 @@ def _curve(requests: Ints, placement: Placement, requested: Ints, capacity: Ints
     placed = (placement.node_rows[placement.arrival] >= 0)[:, None]
     arrived, taken = np.zeros(len(came) + 1, dtype=np.int64), np.zeros((len(came) + 1, len(capacity)), dtype=np.int64)
     np.cumsum(came[:, tightest], out=arrived[1:])
-    np.cumsum(came * placed, axis=0, out=taken[1:])
+    taken[1:] = came * placed
+    if placement.departures is not None:
+        left = placement.departures[placement.arrival]
+        np.subtract.at(taken, left[left >= 0], (came * placed)[left >= 0])
+    np.cumsum(taken, axis=0, out=taken)
     grid = np.linspace(0.0, float(arrived[-1]), CURVE_POINTS)
     # Between two arrivals as if the pod came bit by bit: else whoever places all seems to lag by half a pod.
     allocated = np.stack([np.interp(grid, arrived, amount) for amount in taken.T])
-    # What was there before the first pod came: all that is requested at the end, less what was placed.
+    # What was there before the first pod came: all that is requested at the end, less what is left of these.
     allocated += (requested - taken[-1])[:, None]
     return np.round(100.0 * np.vstack([grid / capacity[tightest], allocated / capacity[:, None]]), 6)
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from k8slab.analysis.frames import percent_column
+from k8slab.domain.columns import Ints
 from k8slab.errors import OutputError, UnknownName
 from k8slab.experiments import manifest as manifests
 from k8slab.experiments import statistics
@@ -32,6 +33,7 @@ ORDER_RULES: Final = {
     "given": "pods arrive in the workload's order, whatever the seed; the seed breaks ties where a policy breaks "
     "them at random",
 }
+_LEAVING: Final = "; pods leave when as many more have come as they were given"
 _SUMMARY: Final = ("policy", "metric", "mean", "low", "high", "seeds")
 _DIFFERENCES: Final = (
     "policy", "baseline", "metric", "difference", "low", "high", "p_value", "distinguishable", "verdict"
@@ -45,6 +47,7 @@ class Comparison:
     frame   : one row a policy and seed, in that order; see k8slab.analysis.frames
     curves  : one row a policy, seed and point: what was allocated by the time that so much had arrived
     timings : the seconds that each run took, which no two runs share; the rest is a function of the inputs
+    departures : int64[P]  when pods leave, had they come in the workload's order; see compare(). None if all stay
 
     After an interruption it holds the runs that had finished. What is said of policies then
     rests on the seeds that every policy has seen.
@@ -55,6 +58,7 @@ class Comparison:
     policies: tuple[Policy, ...]
     seeds: tuple[int, ...]
     order: str
+    departures: Ints | None
     baseline: str
     dominant: str
     frame: pd.DataFrame
@@ -139,7 +143,8 @@ class Comparison:
             raise UnknownName("seed", seed, map(str, self.seeds), "in this comparison")
         chosen = self.policies[self._names.index(policy)]
         order = arrival_order(len(self.workload), seed) if self.order == "shuffled" else None
-        return schedule(self.cluster, self.workload, chosen, seed=seed, order=order)
+        leave = staying_as_long(self.departures, order)
+        return schedule(self.cluster, self.workload, chosen, seed=seed, order=order, departures=leave)
 
     def manifest(self) -> dict[str, Any]:
         """All that it takes to make this result again with `rerun`, as plain data for JSON."""
@@ -150,7 +155,8 @@ class Comparison:
             "policies": [manifests.described(policy) for policy in self.policies],
             "seeds": list(self.seeds),
             "order": self.order,
-            "order_rule": ORDER_RULES[self.order],
+            "order_rule": ORDER_RULES[self.order] + (_LEAVING if self.departures is not None else ""),
+            **({} if self.departures is None else {"departures": self.departures.tolist()}),
             "baseline": self.baseline,
             "result": {"sha256": self.content_hash(), "runs": len(self.frame)},
         }
@@ -247,6 +253,23 @@ def arrival_order(pods: int, seed: int) -> npt.NDArray[np.int64]:
     """
     words = np.random.PCG64(np.random.SeedSequence(seed)).random_raw(pods)
     return np.argsort(words, kind="stable").astype(np.int64)
+
+
+def staying_as_long(departures: Ints | None, order: Ints | None) -> Ints | None:
+    """int64[P]: when pods leave that come in another order than the workload's, and stay for as many more arrivals.
+
+    departures : int64[P]  by the workload's row, had each arrived by its number there; -1 for those that stay
+    order      : int64[P]  the rows in the order they arrive
+
+    >>> staying_as_long(np.array([1, -1, 3, -1]), np.array([2, 1, 3, 0])).tolist()
+    [-1, -1, 1, -1]
+    """
+    if departures is None or order is None:
+        return departures
+    arrival = np.empty_like(order)
+    arrival[order] = np.arange(len(order))
+    leave = arrival + departures - np.arange(len(order))
+    return np.where((departures >= 0) & (leave < len(order)), leave, -1)
 
 
 def write_text(path: Path, text: str) -> Path:
