@@ -1,6 +1,6 @@
 """What `pytest benchmarks --benchmark-json=FILE` measured, as a Markdown table and as a picture.
 
-    python -m benchmarks.table FILE                          # prints the table
+    python -m benchmarks.table FILE ...                      # prints the table; of several runs, one after another
     python -m benchmarks.table FILE --picture speed.png      # draws pods a second against nodes, classes, plug-ins
     python -m benchmarks.table FILE --readme README.md       # puts the table where README has the last one
 """
@@ -30,13 +30,19 @@ SWEEPS: Final = {
 }
 
 
-def read(path: Path) -> dict[str, Any]:
-    """pytest-benchmark's JSON. Raises ValueError where no benchmark in it says pods a second."""
-    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if not any("engine" in info for info in infos(told)):
-        wanted = "wanted what `pytest benchmarks --benchmark-json=FILE` writes"
-        raise ValueError(f"{path.name} has no benchmark with an engine's pods a second; {wanted}")
-    return told
+def read(*paths: Path) -> dict[str, Any]:
+    """pytest-benchmark's JSON; of several files the benchmarks of all, on the machine of the first.
+
+    Raises ValueError where no benchmark in a file says pods a second.
+    """
+    parts: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    for path, part in zip(paths, parts, strict=True):
+        if not any("engine" in info for info in infos(part)):
+            wanted = "wanted what `pytest benchmarks --benchmark-json=FILE` writes"
+            raise ValueError(f"{path.name} has no benchmark with an engine's pods a second; {wanted}")
+        if machine(part | {"datetime": ""}) != machine(parts[0] | {"datetime": ""}):
+            raise ValueError(f"{path.name} is of another machine than {paths[0].name}; wanted runs of one machine")
+    return parts[0] | {"benchmarks": [each for part in parts for each in part.get("benchmarks", [])]}
 
 
 def infos(told: dict[str, Any]) -> list[Info]:
@@ -129,12 +135,12 @@ def into_readme(text: str, new: str) -> str:
 def main(arguments: Iterable[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("results", type=Path, help="what pytest --benchmark-json wrote")
+    parser.add_argument("results", type=Path, nargs="+", help="what pytest --benchmark-json wrote")
     parser.add_argument("--picture", type=Path, help="an SVG or PNG to draw")
     parser.add_argument("--readme", type=Path, help="a text to put the table into, between its marks")
     given = parser.parse_args(None if arguments is None else list(arguments))
     try:
-        told = read(given.results)
+        told = read(*given.results)
         if given.picture:
             picture(told).savefig(given.picture, dpi=130)
         if given.readme:

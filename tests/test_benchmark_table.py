@@ -33,6 +33,18 @@ def test_a_row_a_workload() -> None:
     assert len({line.count("|") for line in lines[:3]}) == 1
 
 
+def test_runs_in_several_files_are_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, other = tmp_path / "a.json", tmp_path / "b.json", tmp_path / "c.json"
+    first.write_text(json.dumps(told(row())))
+    second.write_text(json.dumps(told(row(row="churn"))))
+    other.write_text(json.dumps(told(row()) | {"machine_info": {**MACHINE, "numpy": "1.0"}}))
+    table.main([str(first), str(second)])
+    assert [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines()[2:4]] == ["| plain", "| churn"]
+    with pytest.raises(SystemExit):
+        table.main([str(first), str(other)])
+    assert "c.json is of another machine than a.json" in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_was_not_measured_stays_empty_and_the_parameter_names_the_row() -> None:
     found = table.table(told({"engine": 12.34}, name="100 classes")).splitlines()[2]
     assert found == "| 100 classes |  |  |  |  |  | 12 |  |  |  |"
