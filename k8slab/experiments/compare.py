@@ -244,16 +244,29 @@ def dominant_resource(cluster: Cluster, workload: Workload) -> str:
 
 
 def measure(placement: Placement, metrics: Metrics) -> Run:
-    """A run's row, the user's metrics in it, and its curve.
+    """A run's row, the user's metrics in it, and its curve."""
+    requested = placement.requested()
+    row = measured_row(placement, metrics, requested)
+    names = counted(placement.cluster)
+    rows = np.array([placement.schema.index(name) for name in names], dtype=np.int64)
+    requests = placement.workload.with_schema(placement.schema).requests
+    tightest = names.index(dominant_resource(placement.cluster, placement.workload))
+    capacity = placement.allocatable.sum(axis=1)[rows]
+    curve = _curve(requests[:, rows], placement, requested[rows].sum(axis=1), capacity, tightest)
+    return Run(row, curve, placement.seconds)
+
+
+def measured_row(placement: Placement, metrics: Metrics, requested: Ints | None = None) -> dict[str, Any]:
+    """A run's numbers, the user's metrics among them. requested : int64[R, N] at the end, if it is known
 
     Percentages are rounded to 6 decimals, so that no CPU's rounding is seen in them.
     """
     schema = placement.schema
     names = counted(placement.cluster)
     rows = np.array([schema.index(name) for name in names], dtype=np.int64)
-    requested, allocatable = placement.requested(), placement.allocatable
-    requests = placement.workload.with_schema(schema).requests
-    stranded = stranded_amounts(requested, allocatable, requests.sum(axis=0))
+    requested = placement.requested() if requested is None else requested
+    allocatable = placement.allocatable
+    stranded = stranded_amounts(requested, allocatable, placement.workload.with_schema(schema).requests.sum(axis=0))
     pods, placed = len(placement.workload), placement.placed
     capacity = allocatable.sum(axis=1)[rows]
     row = {
@@ -272,9 +285,7 @@ def measure(placement: Placement, metrics: Metrics) -> Run:
         if name in row or name in last:
             raise InputError(f"metric {name!r} has the name of a column that every comparison has; call it otherwise")
         row[name] = _metric(name, function, placement)
-    tightest = names.index(dominant_resource(placement.cluster, placement.workload))
-    curve = _curve(requests[:, rows], placement, requested[rows].sum(axis=1), capacity, tightest)
-    return Run(row | last, curve, placement.seconds)
+    return row | last
 
 
 def _metric(name: str, function: Callable[[Placement], float], placement: Placement) -> float:

@@ -18,7 +18,7 @@ from k8slab.domain.columns import Ints, NodeColumns, PodColumns
 from k8slab.domain.resources import PODS
 from k8slab.errors import InputError, Interrupted, UnknownName
 from k8slab.experiments import manifest as manifests
-from k8slab.experiments.compare import measure
+from k8slab.experiments.compare import measured_row
 from k8slab.experiments.placement import (
     Placement,
     check_inputs,
@@ -141,7 +141,7 @@ def what_if(
     plan = _Plan.of(cluster, workload, variants, as_policy(policy), check_seed(seed), ties, order, departures)
     if workers is not None and workers < 1:
         raise InputError(f"workers={workers}: wanted 1 or more, or None for one a core")
-    done: dict[str, Placement] = {}
+    done: dict[str, _Done] = {}
     try:
         with progress_bar("what if", len(plan.cases), show=progress is not False) as bar:
             plan.execute(workers or os.cpu_count() or 1, bar, done)
@@ -162,6 +162,14 @@ class _Case:
     ties: Ties
     workload: Workload
     given: tuple[NodeColumns, PodColumns]
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """A variant's placement, and its numbers."""
+
+    placement: Placement
+    row: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,12 +216,12 @@ class _Plan:
             cases[name] = _Case(chosen, check_seed(changes.get("seed", seed)), rule, *shared[key])
         return cls(cluster, dict(variants), arrival, leave, cases)
 
-    def execute(self, workers: int, bar: ProgressBar, done: dict[str, Placement]) -> None:
+    def execute(self, workers: int, bar: ProgressBar, done: dict[str, _Done]) -> None:
         """Fill `done` as variants finish. Kernels release the GIL, so threads use every core."""
         stop = threading.Event()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="k8slab-what-if")
         try:
-            names: dict[Future[Placement | None], str] = {
+            names: dict[Future[_Done | None], str] = {
                 pool.submit(self._run, case, stop): name for name, case in self.cases.items()
             }
             waiting = set(names)
@@ -221,42 +229,48 @@ class _Plan:
                 # A wait without end would keep Ctrl-C and the bar waiting too.
                 finished, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    placement = future.result()
-                    assert placement is not None, "only a stopped run has no result"
-                    done[names[future]] = placement
+                    found = future.result()
+                    assert found is not None, "only a stopped run has no result"
+                    done[names[future]] = found
                     bar.advance()
                 bar.tick()
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _run(self, case: _Case, stop: threading.Event) -> Placement | None:
+    def _run(self, case: _Case, stop: threading.Event) -> _Done | None:
         def check(pods: int) -> None:
             if stop.is_set():
                 raise _Stopped
 
         try:
             check(0)
-            return place_columns(
+            placement = place_columns(
                 self.cluster, case.workload, case.policy, case.given,
                 seed=case.seed, ties=case.ties, arrival=self.arrival, path=None, progress=check,
                 leave=self.leave,
             )  # fmt: skip
+            # Here, and not when all have finished: this takes its time too, and there are other cores.
+            return _Done(placement, measured_row(placement, {}))
         except _Stopped:
             return None
 
-    def result(self, done: Mapping[str, Placement]) -> WhatIf | None:
+    def result(self, done: Mapping[str, _Done]) -> WhatIf | None:
         """By the variants' order, whatever order they finished in."""
-        placements = {name: done[name] for name in self.cases if name in done}
-        if not placements:
+        names = [name for name in self.cases if name in done]
+        if not names:
             return None
-        first = next(iter(placements.values()))
-        rows: list[dict[str, Any]] = []
-        for name, placement in placements.items():
-            moved = int((placement.node_rows != first.node_rows).sum())
-            row = measure(placement, {}).row
-            rows.append({"variant": name, **row, "moved": moved, "evicted": len(placement.evictions)})
-        return WhatIf(self.variants, placements, pd.DataFrame(rows))
+        first = done[names[0]].placement.node_rows
+        rows = [
+            {
+                "variant": name,
+                **done[name].row,
+                "moved": int((done[name].placement.node_rows != first).sum()),
+                "evicted": len(done[name].placement.evictions),
+            }
+            for name in names
+        ]
+        return WhatIf(self.variants, {name: done[name].placement for name in names}, pd.DataFrame(rows))
 
 
 class _Stopped(Exception):

@@ -168,6 +168,8 @@ class Crowd:
                     nonzero = item.nonzero if item.resource in (CPU, MEMORY) else item.held
                     tables[:, code, schema.index(item.resource)] = item.held, nonzero, item.scored
         self._tables = tables
+        # Whether any counts for other amounts than it requests.
+        self.adjusted = bool(tables.any())
 
     def held(self, pod: int) -> Ints:
         """int64[R]: what a node's requested grows by."""
@@ -377,11 +379,12 @@ class Snapshot:
     def assume_all(self, pods: Ints, node_rows: Ints) -> None:
         """Charge nodes with many pods to schedule at once, as if each had been assumed in this order."""
         crowd = self.incoming
-        extras = crowd.extras(pods)
-        for amounts, extra in zip((self.nodes.requested, self.nonzero), extras, strict=True):
-            charge = crowd.pods.requests[pods] + extra
+        requests = np.ascontiguousarray(crowd.pods.requests[pods].T)
+        extras = crowd.extras(pods) if crowd.adjusted else ()
+        for which, amounts in enumerate((self.nodes.requested, self.nonzero)):
+            charge = requests + extras[which].T if extras else requests
             for row in range(len(amounts)):
-                np.add.at(amounts[row], node_rows, charge[:, row])
+                np.add.at(amounts[row], node_rows, charge[row])
         for code, spec in enumerate(crowd.pods.specs.values):
             if spec.ports:
                 there = node_rows[crowd.pods.specs.codes[pods] == code]
