@@ -1,1 +1,1 @@
-"""Karpenter's rules: disruption budgets with their schedules, and what a disruption costs and is worth."""
+"""Karpenter's rules: batches, budgets and their schedules, what a disruption costs and is worth, what may go."""

@@ -38,10 +38,16 @@ class NodeBudget:
 
     def is_active(self, now: datetime) -> bool:
         """Whether a hit of its schedule lies in (now - duration, now]. Raises InputError for a bad schedule."""
+        return self.active_until(now)[0]
+
+    def active_until(self, now: datetime) -> tuple[bool, datetime | None]:
+        """Whether it is active, and until when at least that stays so; None for ever. Raises as `is_active`."""
         if self.schedule is None or self.duration is None:
-            return True
+            return True, None
         hit = Cron.parse(self.schedule).next_after(now - self.duration)
-        return hit is not None and hit <= now
+        if hit is None:
+            return False, None
+        return (True, hit + self.duration) if hit <= now else (False, hit)
 
     def allowed(self, nodes: int) -> int:
         """How many of so many nodes it allows, a percentage rounded up. Raises InputError for bad `nodes`."""
