@@ -805,6 +805,22 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
         Column("node", "string", "", "the node, where one is meant"),
         Column("reason", "string", "", "in words"),
     ),
+    # Run.frames.disruptions: one row a node and step of a command of Karpenter's, or why a node is left alone.
+    "run_disruptions": (
+        Column("time_ns", "int64", "ns", "virtual time"),
+        Column("autoscaler", "string", "", "its name"),
+        Column("command", "int64", "", "number of the command, that may be about several nodes; -1 for none"),
+        Column("method", "string", "", "emptiness, multi- or single-node consolidation, expiration; empty for none"),
+        Column("reason", "string", "", "as budgets call it: Empty, Underutilized; Expired, which they don't; or empty"),
+        Column("decision", "string", "", "delete or replace, when it is carried out; invalid: it no longer held when "
+               "looked at again; failed: the replacement didn't come; keep: the node is left alone"),
+        Column("node", "string", "", "its name"),
+        Column("price_per_hour", "float64", "money an hour", "of the node"),
+        Column("disruption_cost", "float64", "", "1 and what its pods' evictions cost"),
+        Column("savings_per_hour", "float64", "money an hour", "of the whole command"),
+        Column("replacement", "string", "", "types that a new node may be of; empty for none"),
+        Column("detail", "string", "", "in words; why, of a node that is kept"),
+    ),
     # Run.frames.node_intervals: one row a node of a group.
     "run_node_intervals": (
         Column("node", "string", "", "its name; missing where it never joined"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,11 +35,21 @@ class ManagedGroup:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Nodes that a cloud was asked for and didn't make. group : its number"""
+    """Nodes that a cloud was asked for and didn't make. group : its number; late : it gave up on them"""
 
     group: int
     count: int
     reason: str
+    late: bool = False
+
+
+class LaunchedPort(Protocol):
+    """A node that was asked for and wasn't refused. node_row : -1 until it joins; ended_ns : NEVER until it is gone"""
+
+    @property
+    def node_row(self) -> int: ...
+    @property
+    def ended_ns(self) -> int: ...
 
 
 class NodeProviderPort(Protocol):
@@ -54,8 +65,8 @@ class NodeProviderPort(Protocol):
     def upcoming(self) -> Ints:
         """int64[G]: nodes of each group that were asked for and aren't there yet."""
 
-    def launch(self, group: int, count: int, now_ns: int) -> None:
-        """Ask for nodes; they come in their time, or are refused."""
+    def launch(self, group: int, count: int, now_ns: int) -> Sequence[LaunchedPort]:
+        """Ask for nodes; they come in their time. Gives those that weren't refused."""
 
     def take_refusals(self, late_ns: int, now_ns: int) -> list[Refusal]:
         """What was refused since the last time; and what was asked for before `late_ns` and hasn't come, given up."""

@@ -48,6 +48,22 @@ TABLES: Final[Mapping[str, Mapping[str, Kind]]] = {
         "node_row": "int",
         "reason": "text",
     },
+    # What Karpenter did about a node that it had launched, or why it left it alone, when that changed. A command is
+    # about one node or several, a row each; savings are the whole command's.
+    "disruptions": {
+        "time_ns": "int",
+        "autoscaler": "text",
+        "command": "int",
+        "method": "text",
+        "reason": "text",
+        "decision": "text",
+        "node_row": "int",
+        "price_per_hour": "float",
+        "disruption_cost": "float",
+        "savings_per_hour": "float",
+        "replacement": "text",
+        "detail": "text",
+    },
     # What right-sizing did to a pod, and what it should request by then.
     "right_sizing": {
         "time_ns": "int",

@@ -32,6 +32,7 @@ AUTOSCALERS: Final[dict[str, str]] = {
     "descheduler": "k8slab.simulation.descheduling:Descheduler",
     "vertical": "k8slab.simulation.vertical:VerticalAutoscaler",
     "cluster": "k8slab.simulation.node_autoscalers:ClusterAutoscaler",
+    "karpenter": "k8slab.simulation.karpenter:Karpenter",
 }
 
 TOP: Final = ("seed", "until", "policy", "cluster", "trace", "stream", "deployment", "job", "daemonset",
@@ -122,6 +123,9 @@ class _Reader:
         if "groups" in table:
             self.known_keys(table, ("groups", "catalogue"), "[cluster]")
             return self.group_cluster(table)
+        if "node_pools" in table:
+            self.known_keys(table, ("node_pools", "catalogue"), "[cluster]")
+            return self.pool_cluster(table)
         self.known_keys(table, ("nodes", "zones", "seed"), "[cluster]")
         if "nodes" not in table:
             wanted = 'wanted nodes = 100 or file = "nodes.csv"'
@@ -138,6 +142,16 @@ class _Reader:
         path = None if catalogue is None else str(self.folder / str(catalogue))
         groups = self.checked("[cluster] groups", groups_of, table["groups"], path, "[cluster]")
         made: Cluster = self.checked("[cluster] groups", cluster_of, groups)
+        return made
+
+    def pool_cluster(self, table: Table) -> Cluster:
+        """[cluster] node_pools = [{name = "web", initial = {general-4 = 3}}], as Karpenter has them."""
+        from k8slab.simulation.instance_types import cluster_of
+        from k8slab.simulation.karpenter import Karpenter
+
+        catalogue = {"catalogue": str(self.folder / str(table["catalogue"]))} if "catalogue" in table else {}
+        found = self.build(Karpenter, {**table, **catalogue}, "[cluster]")
+        made: Cluster = self.checked("[cluster] node_pools", cluster_of, found.groups)
         return made
 
     def parts(self, settings: Table, cluster: Cluster) -> list[Any]:

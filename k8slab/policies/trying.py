@@ -128,6 +128,18 @@ def without_node(nodes: NodeColumns, node_row: int, gone: Mask) -> NodeColumns:
     return replace(nodes, alive=alive, bound=remaining, nominated=None, devices=None)
 
 
+def without_nodes(nodes: NodeColumns, gone: Mask) -> NodeColumns:
+    """The columns as if these nodes weren't there, nor the pods on them. gone : bool[N]"""
+    bound = nodes.bound
+
+    def remaining() -> PlacedPods:
+        placed = bound() if bound is not None else PlacedPods.none(nodes.schema)
+        kept = np.flatnonzero(~gone[placed.node_rows])
+        return PlacedPods(_taken(placed.pods, kept), placed.node_rows[kept])
+
+    return replace(nodes, alive=nodes.alive & ~gone, bound=remaining, nominated=None, devices=None)
+
+
 def _taken(pods: PodColumns, rows: Ints) -> PodColumns:
     return replace(
         pods,

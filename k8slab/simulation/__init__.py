@@ -6,8 +6,8 @@ Weibull, LogNormal, Uniform, Fixed, Empirical), and what it uses (Usage, Load); 
 (HorizontalAutoscaler, ThresholdAutoscaler), what breaks (NodeFailures, ZoneFailures, PodCrashes
 and the other faults), and who watches and heals (Health, DisruptionBudget, Drain). What nodes an
 autoscaler may add: InstanceType, InstanceCatalogue, NodeGroup; a cluster to start with: cluster_of.
-Who adds them, moves pods and resizes them: ClusterAutoscaler, Descheduler, VerticalAutoscaler. What
-may enter: Namespace, Quota, LimitRange. Where what is decided is committed: Store.
+Who adds them, moves pods and resizes them: ClusterAutoscaler, Karpenter (NodePool, NodeBudget), Descheduler,
+VerticalAutoscaler. What may enter: Namespace, Quota, LimitRange. Where what is decided is committed: Store.
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from k8slab.simulation.instance_types import InstanceType as InstanceType
     from k8slab.simulation.instance_types import NodeGroup as NodeGroup
     from k8slab.simulation.instance_types import cluster_of as cluster_of
+    from k8slab.simulation.karpenter import Karpenter as Karpenter
+    from k8slab.simulation.karpenter import NodeBudget as NodeBudget
+    from k8slab.simulation.karpenter import NodePool as NodePool
     from k8slab.simulation.namespaces import LimitRange as LimitRange
     from k8slab.simulation.namespaces import Namespace as Namespace
     from k8slab.simulation.namespaces import Quota as Quota
@@ -92,6 +95,7 @@ _HOMES = {
     "Descheduler": "descheduling",
     "InstanceCatalogue": "instance_catalogue",
     **dict.fromkeys(("InstanceType", "NodeGroup", "cluster_of"), "instance_types"),
+    **dict.fromkeys(("Karpenter", "NodeBudget", "NodePool"), "karpenter"),
     **dict.fromkeys(("LimitRange", "Namespace", "Quota"), "namespaces"),
     "ClusterAutoscaler": "node_autoscalers",
     "Store": "store",

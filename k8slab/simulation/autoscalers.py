@@ -29,6 +29,7 @@ from k8slab.domain.resources import CPU
 from k8slab.errors import InputError, UnknownName
 from k8slab.simulation.descheduling import Descheduler
 from k8slab.simulation.distributions import Span
+from k8slab.simulation.karpenter import Karpenter
 from k8slab.simulation.metrics import Series, SimulatedMetrics, Source
 from k8slab.simulation.node_autoscalers import ClusterAutoscaler
 from k8slab.simulation.scaling_record import ScalingRecord
@@ -293,7 +294,9 @@ class ThresholdAutoscaler:
         return _threshold([self], world, self.name)
 
 
-Autoscaler = HorizontalAutoscaler | ThresholdAutoscaler | ClusterAutoscaler | VerticalAutoscaler | Descheduler
+Autoscaler = (
+    HorizontalAutoscaler | ThresholdAutoscaler | ClusterAutoscaler | Karpenter | VerticalAutoscaler | Descheduler
+)
 
 
 def build_autoscalers(autoscalers: Sequence[Autoscaler], world: World) -> None:
@@ -306,7 +309,7 @@ def build_autoscalers(autoscalers: Sequence[Autoscaler], world: World) -> None:
         if not isinstance(one, Autoscaler):
             raise InputError(
                 f"autoscalers holds a {type(one).__name__}; wanted HorizontalAutoscaler or ThresholdAutoscaler, "
-                "ClusterAutoscaler, VerticalAutoscaler or Descheduler"
+                "ClusterAutoscaler, Karpenter, VerticalAutoscaler or Descheduler"
             )
         if sum(other.name == one.name for other in autoscalers) > 1:
             raise InputError(f"two autoscalers are named {one.name!r}; wanted a name of its own for each")
@@ -319,7 +322,7 @@ def build_autoscalers(autoscalers: Sequence[Autoscaler], world: World) -> None:
     sized = [one for one in autoscalers if isinstance(one, VerticalAutoscaler)]
     if sized:
         world.calendar.add(build_vertical(sized, world))
-    of_nodes = [one for one in autoscalers if isinstance(one, ClusterAutoscaler)]
+    of_nodes = [one for one in autoscalers if isinstance(one, ClusterAutoscaler | Karpenter)]
     if len(of_nodes) > 1:
         raise InputError(f"{len(of_nodes)} autoscalers of nodes; wanted one, with all the groups")
     for each in of_nodes:

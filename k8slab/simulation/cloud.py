@@ -70,7 +70,8 @@ class Cloud:
         self.groups = tuple(_managed(group, world) for group in groups)
         self._dice = [_Dice(group, world.streams.generator(f"cloud/{group.name}")) for group in groups]
         self._numbers = {group.name: number for number, group in enumerate(groups)}
-        self._made = [0] * len(groups)
+        # A name is never given twice, so that what is told of nodes by name is clear.
+        self._made = [group.first_size for group in groups]
         self._booting: list[tuple[int, int, Lease]] = []
         self._upcoming = np.zeros(len(groups), dtype=np.int64)
         self._refused: list[Refusal] = []
@@ -116,21 +117,23 @@ class Cloud:
         """int64[G]: nodes that were asked for and aren't there yet."""
         return self._upcoming
 
-    def launch(self, group: int, count: int, now_ns: int) -> None:
-        """Ask for nodes: each boots for its time, or is refused at once, which is learnt at the next look."""
-        refused = 0
+    def launch(self, group: int, count: int, now_ns: int) -> list[Lease]:
+        """Ask for nodes: each boots for its time, or is refused at once; cluster-autoscaler learns that later."""
+        refused, leases = 0, []
         for _ in range(count):
             boot_ns, fails = self._dice[group].take()
             if fails:
                 refused += 1
                 continue
             lease = Lease(group, now_ns)
+            leases.append(lease)
             self._lease(lease)
             self._order += 1
             heapq.heappush(self._booting, (now_ns + boot_ns, self._order, lease))
             self._upcoming[group] += 1
         if refused:
             self._refused.append(Refusal(group, refused, OUT_OF_CAPACITY))
+        return leases
 
     def take_refusals(self, late_ns: int, now_ns: int) -> list[Refusal]:
         """Refused since the last time, and given up as they were asked for before `late_ns`."""
@@ -143,7 +146,7 @@ class Cloud:
             self._booting = [one for one in self._booting if one[2].ended_ns == NEVER]
             heapq.heapify(self._booting)
             counts = np.bincount([lease.group for lease in late], minlength=len(self.groups))
-            found += [Refusal(int(k), int(counts[k]), TOO_LATE) for k in np.flatnonzero(counts)]
+            found += [Refusal(int(k), int(counts[k]), TOO_LATE, late=True) for k in np.flatnonzero(counts)]
         return found
 
     def terminate(self, node_row: int, now_ns: int) -> None:

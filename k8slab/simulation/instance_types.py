@@ -11,7 +11,7 @@ import numpy as np
 from k8slab.datasets.cluster import Cluster
 from k8slab.datasets.taints import TAINTS_WANTED, parse_taints
 from k8slab.domain.columns import Codes, Ints, Taints
-from k8slab.domain.pod_spec import ZONE
+from k8slab.domain.pod_spec import HOSTNAME, ZONE
 from k8slab.domain.resources import CPU, MEMORY, PODS, ResourceSchema, is_known
 from k8slab.errors import InputError
 from k8slab.simulation.distributions import DISTRIBUTIONS, Distribution, Span, as_distribution
@@ -166,7 +166,8 @@ def cluster_of(groups: Sequence[NodeGroup]) -> Cluster:
         names,
         np.stack([group.instance_type.vector(schema) for group in each], axis=1),
         schema,
-        labels={key: Codes.of([found.get(key) for found in labels]) for key in keys},
+        # As every node has it, and those that join later do.
+        labels={**{key: Codes.of([found.get(key) for found in labels]) for key in keys}, HOSTNAME: Codes.of(names)},
         taints=Codes.of([group.node_taints() for group in each]),
         source=f"node groups {', '.join(group.name for group in groups)}",
     )
