@@ -206,8 +206,18 @@ def elastic_frames() -> dict[str, Any]:
     return {
         **{f"run_{name}": run.frames[name] for name in kinds},
         **moving_frames(),
+        "run_disruptions": disruptions_frame(),
         "backtest": back.frame, "backtest.summary": back.summary(), "backtest.differences": back.differences(),
     }  # fmt: skip
+
+
+def disruptions_frame() -> Any:
+    """A node that goes as another holds its pods, and one that stays."""
+    from k8slab.simulation import Deployment, Karpenter, NodePool, cluster_of
+
+    autoscaler = Karpenter(node_pools=[NodePool(instance_types=["general-8"], initial={"general-8": 2})])
+    web = Deployment("web", {"cpu": "1", "memory": "1Gi"}, replicas=4)
+    return k8slab.Simulation(cluster_of(autoscaler.groups), web, autoscalers=[autoscaler]).run("5m").frames.disruptions
 
 
 def moving_frames() -> dict[str, Any]:

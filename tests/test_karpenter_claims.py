@@ -63,7 +63,7 @@ def arrays(problem):
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(problems(), st.booleans(), st.integers(1, 9))
 def test_scheduling_equals_naive(problem, strict, most):
     pods, given_ = len(problem.pod_class), arrays(problem)
@@ -89,7 +89,7 @@ def test_scheduling_equals_naive(problem, strict, most):
     assert (given_["free"] >= np.minimum(np.array(problem.free).reshape(given_["free"].shape), 0)).all()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(problems(), st.data())
 def test_the_first_node_that_could_go_equals_naive(problem, data):
     pods, options, count = len(problem.pod_class), len(problem.room), len(problem.free)

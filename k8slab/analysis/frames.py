@@ -816,7 +816,7 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
                "looked at again; failed: the replacement didn't come; keep: the node is left alone"),
         Column("node", "string", "", "its name"),
         Column("price_per_hour", "float64", "money an hour", "of the node"),
-        Column("disruption_cost", "float64", "", "1 and what its pods' evictions cost"),
+        Column("disruption_cost", "float64", "pod evictions", "1 and what its pods' evictions cost"),
         Column("savings_per_hour", "float64", "money an hour", "of the whole command"),
         Column("replacement", "string", "", "types that a new node may be of; empty for none"),
         Column("detail", "string", "", "in words; why, of a node that is kept"),

@@ -40,7 +40,8 @@ class RunFrames(Mapping[str, "pd.DataFrame"]):
     pods, nodes   : one row each, over the whole run
     utilization   : the cluster over time
     autoscaling   : what each autoscaler saw over time
-    events, scaling, node_scaling, right_sizing, descheduling, healing, health, faults : what the loops told
+    events, scaling, node_scaling, disruptions, right_sizing, descheduling, healing, health, faults : what the loops
+                    told
     node_groups   : nodes of each group over time, and what they cost
     descheduled   : one row a pod that the descheduler had evicted, and where its replacement went
     node_intervals: one row a node of a group: launched, joined, ended, what it cost
