@@ -10,6 +10,7 @@ from scipy.stats import ks_2samp
 
 from k8slab.domain.raft import RaftConfig
 from k8slab.errors import InputError
+from k8slab.kernels.dice import uniform
 from k8slab.simulation.elections import (
     ElectionSetup,
     after_crash,
@@ -23,6 +24,7 @@ from k8slab.simulation.elections import (
 )
 from k8slab.simulation.raft_faults import MS, ClockModel, NetworkModel, Schedule
 from k8slab.simulation.raft_world import World
+from tests import naive
 
 # Thesis fig. 9.8 (figure 16 of the extended Raft paper), ms: timeout -> median, 99th percentile, mean.
 MEASURED = {
@@ -34,6 +36,15 @@ MEASURED = {
     (50, 100): (66.7, 168.9, 71.4),
     (100, 200): (120.1, 277.1, 125.4),
 }
+
+
+def test_the_dice_are_splitmix64():
+    dice = np.array([12345], dtype=np.uint64)
+    state = 12345
+    for _ in range(100):
+        state = (state + naive.GOLDEN) % naive.WORD
+        assert uniform(dice) == (naive.splitmix64(state) >> 11) * 2.0**-53
+        assert int(dice[0]) == state
 
 
 @pytest.mark.parametrize("timeout", MEASURED)

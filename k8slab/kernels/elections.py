@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from k8slab.kernels._jit import borrowing_kernel, kernel
+from k8slab.kernels.dice import uniform
 
 Array = Any
 
@@ -93,16 +94,6 @@ class _World(NamedTuple):
 
 
 @borrowing_kernel
-def _uniform(dice):
-    """The next draw from [0, 1): SplitMix64 (Steele, Lea, Flood 2014), dice uint64[1]."""
-    dice[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = dice[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return float((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
-
-
-@borrowing_kernel
 def _bits(x):
     """How many members a set has."""
     n = 0
@@ -115,14 +106,14 @@ def _bits(x):
 @borrowing_kernel
 def _post(m, w, now, kind, source, target, term, granted):
     """Send a message, which may be lost."""
-    if not m.members[target].alive or _uniform(w.dice) < m.links[source, target].loss:
+    if not m.members[target].alive or uniform(w.dice) < m.links[source, target].loss:
         return
     slot = w.count[0]
     if slot == w.mail.shape[0]:
         w.count[4] += 1
         return
     low, high = m.links[source, target].delay_low, m.links[source, target].delay_high
-    w.mail[slot].at = now + low + (high - low) * _uniform(w.dice)
+    w.mail[slot].at = now + low + (high - low) * uniform(w.dice)
     w.mail[slot].kind = kind
     w.mail[slot].source = source
     w.mail[slot].target = target
@@ -140,12 +131,12 @@ def _post_all(m, w, now, kind, source, term):
 
 @borrowing_kernel
 def _restart_timer(m, w, i, now):
-    w.members[i].timer = now + (w.members[i].patience + m.jitter * _uniform(w.dice)) * m.members[i].rate
+    w.members[i].timer = now + (w.members[i].patience + m.jitter * uniform(w.dice)) * m.members[i].rate
 
 
 @borrowing_kernel
 def _new_patience(m, w, i):
-    w.members[i].patience = m.timeout_low + (m.timeout_high - m.timeout_low) * _uniform(w.dice)
+    w.members[i].patience = m.timeout_low + (m.timeout_high - m.timeout_low) * uniform(w.dice)
 
 
 @borrowing_kernel
@@ -327,7 +318,7 @@ def _begin(m, w, crash, seed, trial):
     """All members alive in a first term: fresh timers, or a leader that crashes in its heartbeat interval."""
     w.dice[0] = np.uint64(seed) * np.uint64(0xD1342543DE82EF95) + np.uint64(trial) * np.uint64(0x2545F4914F6CDD1D)
     w.count[:] = 0
-    last_beat = -m.heartbeat * _uniform(w.dice) if crash >= 0 else 0.0
+    last_beat = -m.heartbeat * uniform(w.dice) if crash >= 0 else 0.0
     for i in range(m.members.shape[0]):
         w.members[i].term = 1 if crash >= 0 else 0
         w.members[i].voted = crash
@@ -340,7 +331,7 @@ def _begin(m, w, crash, seed, trial):
         start = last_beat
         if crash >= 0:
             low, high = m.links[crash, i].delay_low, m.links[crash, i].delay_high
-            start += low + (high - low) * _uniform(w.dice)
+            start += low + (high - low) * uniform(w.dice)
         w.members[i].heard_at = start
         _restart_timer(m, w, i, start)
         if not m.members[i].alive:

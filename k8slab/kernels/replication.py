@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from k8slab.kernels._jit import borrowing_kernel, kernel
+from k8slab.kernels.dice import uniform
 
 Array = Any
 
@@ -107,16 +108,6 @@ class _World(NamedTuple):
     dice: Array
 
 
-@borrowing_kernel
-def _uniform(dice):
-    """The next draw from [0, 1): SplitMix64 (Steele, Lea, Flood 2014), dice uint64[1]."""
-    dice[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = dice[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return float((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
-
-
 # -- letters: written by a member, sent when it may, on their way -------------------
 
 
@@ -159,9 +150,9 @@ def _send(m, w, letter, now):
     leaves = max(now, w.members[source].busy) + cost
     if cost > 0.0:
         w.members[source].busy = leaves
-    if _uniform(w.dice) < m.loss:
+    if uniform(w.dice) < m.loss:
         return
-    at = leaves + m.delay_low + (m.delay_high - m.delay_low) * _uniform(w.dice)
+    at = leaves + m.delay_low + (m.delay_high - m.delay_low) * uniform(w.dice)
     _put_mail(
         w, at, letter.kind, source, letter.target, letter.index, letter.entries, letter.commit, letter.rejected,
         letter.hint,
@@ -327,7 +318,7 @@ def _work(m, w, i, now, latency, answered_at):
         w.members[i].replies = 0
         wait = 0.0
         if w.members[i].last > w.members[i].stored and m.disk_high > 0.0:
-            wait = m.disk_low + (m.disk_high - m.disk_low) * _uniform(w.dice)
+            wait = m.disk_low + (m.disk_high - m.disk_low) * uniform(w.dice)
         if wait > 0.0:
             w.members[i].written_at = now + wait
         else:
