@@ -8,6 +8,7 @@
     │   ├── EntryTooLarge               a proposal larger than Raft's configuration allows
     │   └── ForeignMessage              a Raft message of another cluster, or of no member
     ├── NotEnoughCapacity               a verb would put more on a node than it has
+    ├── AdmissionRefused                a quota or limit of its namespace keeps a pod out
     ├── StateConflict                   a verb that the state forbids: binding a pod that is bound
     │   ├── LogConflict                 a Raft log would contradict what is committed: the member must stop
     │   ├── StoreLies                   a Raft member's store holds what it can't have left there
@@ -64,6 +65,10 @@ class UnknownName(InputError):
 
 class NotEnoughCapacity(K8slabError):
     """A node can't hold what a verb would put on it."""
+
+
+class AdmissionRefused(K8slabError):
+    """A pod that its namespace's quotas or limits don't admit; the message says what is used, and the limit."""
 
 
 class StateConflict(K8slabError):

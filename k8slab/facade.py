@@ -11,6 +11,7 @@ from math import fsum
 from types import TracebackType
 from typing import Any, Final
 
+from k8slab.application.admitted_pods import AdmittedPods
 from k8slab.application.auto_scaler import AutoScaler
 from k8slab.application.background import BackgroundLoop
 from k8slab.application.consensus_manager import ELECTION_TICKS, ELECTION_TIMEOUT_S, SNAPSHOT_EVERY, ConsensusManager
@@ -18,10 +19,12 @@ from k8slab.application.control_loop import ControlLoop
 from k8slab.application.disruption_budgets import Budget
 from k8slab.application.health_monitor import HealthMonitor
 from k8slab.application.intents import INTENT, Intents
-from k8slab.application.ledger import state_of
+from k8slab.application.ledger import state_of, update
 from k8slab.application.live_cluster import LiveCluster
+from k8slab.application.namespaces import Namespace, all_rules
 from k8slab.application.pod_scheduler import LEAST_USED, PodScheduler
 from k8slab.application.self_healer import EVENTS_KEPT, SelfHealer
+from k8slab.domain.admission.quota import ResourceQuota
 from k8slab.domain.autoscaling.horizontal import Condition
 from k8slab.domain.autoscaling.values import HorizontalPodAutoscaler
 from k8slab.domain.detectors import FailureDetector, LeaseMonitor
@@ -80,6 +83,10 @@ class KubernetesOrchestrator:
                   heeded as far as that goes. Not so where the repositories share no state
     background  : whether a daemon thread runs all this: every check each 5 s, other controllers when they are due
     budgets     : disruption budgets that drains honour
+    namespaces  : quotas and limit ranges, as in a simulation: whatever enters one of these is asked for. What they
+                  refuse raises AdmissionRefused, with what is used and what the limit is; deployments get as
+                  many pods as may enter. Pods and nodes must be kept in one state
+    priority_classes : name -> value, for quotas of the scope PriorityClass
     peers       : ids of the other members of a cluster of orchestrators; alone by default
     network     : how they reach one another, `LocalNetwork()` within one process
     store       : where this member keeps its log; in memory by default. Given the store of one that was killed,
@@ -114,6 +121,8 @@ class KubernetesOrchestrator:
         policy: str | Policy = LEAST_USED,
         background: bool | None = None,
         budgets: Iterable[Budget] = (),
+        namespaces: Iterable[Namespace] = (),
+        priority_classes: Mapping[str, int] | None = None,
         peers: Iterable[str] = (),
         network: NetworkPort | None = None,
         store: LogStorePort | None = None,
@@ -124,6 +133,9 @@ class KubernetesOrchestrator:
         peers = sorted(peer for peer in peers if peer != node_id)
         self._intents = Intents(self.clock) if peers else None
         self.pods, self.nodes = _repositories(pods, nodes, self.clock, self._intents)
+        rules = all_rules(list(namespaces), priority_classes or {})
+        door = self._door = _door(self.pods, self.clock) if rules else None
+        self.pods = self.pods if door is None else door
         self.health: HealthSourcePort = health if health is not None else ReportedHealth(beating=OWN_NODES)
         self.scheduler = PodScheduler(self.pods, self.nodes, policy=policy)
         self._stamps: TimePort = self.clock if self._intents is None else self._intents
@@ -151,6 +163,8 @@ class KubernetesOrchestrator:
         self.metrics = ReportedMetrics(self._state, self.clock) if self._state is not None else None
         self._loop = BackgroundLoop(self._run_due, INTERVAL_S, "k8slab-control")
         self._network = network
+        if door is not None:
+            door.admission = self._controllers.admitting(rules, priority_classes or {})
         if self.scheduler.policy.post_filter is not None and self._state is not None:
             self.scheduler.preemption = self._controllers.preempting(self.scheduler.policy)
         if self._intents is None:
@@ -175,10 +189,17 @@ class KubernetesOrchestrator:
         """Put the pod on its best node and say so in `pod`; False, and nothing changed, if none fits.
 
         Under a policy that preempts, others may have to go for it: False all the same, but it is stored as
-        waiting, and placed by the first step after they have gone.
+        waiting, and placed by the first step after they have gone. Raises AdmissionRefused for a pod that its
+        namespace's quotas or limits keep out; with defaults of a limit range, `pod` says so.
         """
         with self._acting():
-            return self.scheduler.schedule_pod(pod)
+            if self._door is None:
+                return self.scheduler.schedule_pod(pod)
+            entering = self._door.filled(pod)
+            placed = self.scheduler.schedule_pod(entering)
+            if entering is not pod and (placed or self.pods.get_pod(pod.pod_id) is not None):
+                update(pod, entering)
+            return placed
 
     def get_pod_status(self, pod_id: str) -> Pod | None:
         """A snapshot of the pod, None if there is none."""
@@ -297,6 +318,13 @@ class KubernetesOrchestrator:
     def _heal_like(self, healing: tuple[FailureDetector, Mapping[str, Probes], int | None] | None) -> None:
         if healing is not None and self._healing is None:
             self._heal(*healing)
+
+    def quotas(self, namespace: str) -> tuple[ResourceQuota, ...]:
+        """The quotas of a namespace, with what is used of each now. Raises UnknownName for one that has no rules."""
+        if self._door is None or self._door.admission is None:
+            raise InputError("no quotas: this orchestrator was given no namespaces")
+        with self._door.state.lock:
+            return self._door.admission.quotas(namespace)
 
     def report_ill(self, pod_id: str) -> None:
         """Say that a pod's application answers no probe from now on, until it is restarted."""
@@ -495,6 +523,13 @@ def _repositories(
         raise InputError("a cluster of several orchestrators keeps its own pods and nodes: give peers, or repositories")
     replicated = ReplicatedState(intents)
     return ReplicatedPods(replicated, intents), ReplicatedNodes(replicated, intents)
+
+
+def _door(pods: PodRepositoryPort, clock: ClockPort) -> AdmittedPods:
+    state = state_of(pods)
+    if state is None:
+        raise InputError("namespaces need pods that are kept in a state: wanted InMemoryPodRepository(state), or none")
+    return AdmittedPods(pods, state, clock)
 
 
 def _member(

@@ -14,14 +14,17 @@ from k8slab.application.calendar import Rank
 from k8slab.domain.admission.limit_range import LimitRangeItem, admit_pod
 from k8slab.domain.admission.pods import AdmittedPod, ContainerResources, pod_requests
 from k8slab.domain.admission.quota import AdmissionRequest, ResourceQuota, admit
-from k8slab.domain.admission.resource_lists import Amount, subtract_floor_zero
+from k8slab.domain.admission.resource_lists import Amount, add, subtract_floor_zero
 from k8slab.domain.admission.usage import pod_usage
 from k8slab.domain.columns import Ints
+from k8slab.domain.models import POD_PHASES, PodPhase
 from k8slab.domain.ports import ClusterStatePort, EventSinkPort
 from k8slab.domain.resources import PODS, unit_of
+from k8slab.errors import UnknownName
 
 _ENDS: Final = ("FINISHED", "POD_REMOVED")
 _MILLI: Final = 1000
+_SUCCEEDED: Final = POD_PHASES.index(PodPhase.SUCCEEDED)
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,13 @@ class NamespaceRules:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What came of pods that ask to enter. admitted : how many, the first ones; request : int64[R], with defaults"""
+    """What came of pods that ask to enter. admitted : how many, the first ones; request : int64[R], with defaults;
+    detail : what is used of a quota that they would exceed"""
 
     admitted: int
     request: Ints
     message: str = ""
+    detail: str = ""
 
 
 class Admission:
@@ -76,9 +81,11 @@ class Admission:
         self._seen = state.version
 
     def quotas(self, namespace: str) -> tuple[ResourceQuota, ...]:
-        """The quotas of a namespace with what is used of them now."""
+        """The quotas of a namespace with what is used of them now; UnknownName for one without rules."""
         self._catch_up()
-        return self._quotas.get(namespace, ())
+        if namespace not in self._quotas:
+            raise UnknownName("namespace", namespace, self._quotas)
+        return self._quotas[namespace]
 
     # -- who asks ----------------------------------------------------------------------
 
@@ -94,20 +101,56 @@ class Admission:
         for number in range(count):
             answer = admit(AdmissionRequest("Create", pod), quotas, ())
             if not answer.admitted:
-                return Verdict(number, self._request(pod), answer.message)
+                return Verdict(number, self._request(pod), answer.message, answer.detail)
             quotas = answer.quotas
         return Verdict(count, self._request(pod))
 
+    def ask_again(self, pod_row: int, namespace: str, request: Ints, priority: int) -> Verdict:
+        """Whether a pod may be what it says from now on. pod_row : -1 for one that isn't there yet
+
+        Limits are for those that come; quotas charge what a pod grows by.
+        """
+        self._catch_up()
+        held = self._charged.get(pod_row)
+        if namespace not in self._rules or held is None or held[0] != namespace:
+            return self.ask(namespace, request, priority, 1)
+        pod = self._resized(held[1], request, priority)
+        answer = admit(AdmissionRequest("Update", pod, held[1], "resize"), self._quotas[namespace], ())
+        return Verdict(int(answer.admitted), request, answer.message, answer.detail)
+
     def entered(self, pod_rows: Ints) -> None:
         """These pods were made after they were admitted: their quotas are charged."""
-        state = self._state
-        pods = state.pod_columns(pod_rows)
+        pods = self._state.pod_columns(pod_rows)
         for place, row in enumerate(pod_rows.tolist()):
             namespace = pods.namespaces[place] or ""
             if namespace in self._rules and row not in self._charged:
                 pod, _ = self._pod(namespace, pods.requests[place], int(pods.priority[place]))
                 self._charged[row] = (namespace, pod)
-                self._quotas[namespace] = admit(AdmissionRequest("Create", pod), self._quotas[namespace], ()).quotas
+                self._charge(namespace, pod)
+
+    def changed(self, pod_row: int) -> None:
+        """This pod, that was admitted again, is another now: it is charged for what it is."""
+        held = self._charged.pop(pod_row, None)
+        one = np.array([pod_row], dtype=np.int64)
+        if held is None:
+            self.entered(one)
+            return
+        self._charge(*held, back=True)
+        pods = self._state.pod_columns(one)
+        if pods.namespaces[0] != held[0]:
+            self.entered(one)
+            return
+        pod = self._resized(held[1], pods.requests[0], int(pods.priority[0]))
+        self._charged[pod_row] = (held[0], pod)
+        self._charge(held[0], pod)
+
+    def adopt(self) -> None:
+        """Charge anew what is there, and nothing else: whoever did so before is gone, or there was nobody."""
+        state = self._state
+        self._charged.clear()
+        self._quotas = {one.namespace: one.quotas for one in self._rules.values()}
+        self._seen = state.version
+        self.entered(np.flatnonzero(state.pod_alive & (state.pod_phase != _SUCCEEDED)))
 
     def screen(self, pod_rows: Ints, now_ns: int) -> npt.NDArray[np.bool_]:
         """bool[n]: which of these pods, that have rows and aren't there yet, may enter; they are charged, one after
@@ -160,17 +203,19 @@ class Admission:
                     found = self._charged.pop(row, None)
                     if found is not None:
                         back = True
-                        self._release(*found)
+                        self._charge(*found, back=True)
         self._seen = self._state.version
         return back
 
-    def _release(self, namespace: str, pod: AdmittedPod) -> None:
+    def _charge(self, namespace: str, pod: AdmittedPod, *, back: bool = False) -> None:
+        """Charge the quotas that match a pod, whatever their limits, or take that back."""
         usage = pod_usage(pod, 0)
         kept = []
         for quota in self._quotas[namespace]:
             if all(scope.matches(pod) for scope in quota.scopes):
                 mine = {name: amount for name, amount in usage.items() if name in quota.hard}
-                quota = replace(quota, used={**quota.used, **_less(quota.used, mine)})
+                changed = _less(quota.used, mine) if back else add(quota.used, mine)
+                quota = replace(quota, used={**quota.used, **changed})
             kept.append(quota)
         self._quotas[namespace] = tuple(kept)
 
@@ -180,16 +225,23 @@ class Admission:
         """The pod with its defaults, and what is wrong with it."""
         key = (namespace, priority, np.asarray(request).tobytes())
         if key not in self._known:
-            stated = {
-                name: Fraction(int(value), _MILLI) if unit_of(name) == "milli" else int(value)
-                for name, value in zip(self._state.schema.names, np.asarray(request).tolist(), strict=True)
-                if value and name != PODS
-            }
-            container = ContainerResources("main", stated)
-            pod = AdmittedPod((container,), priority_class=self._class_of.get(priority, ""))
-            filled, wrong = admit_pod(pod, self._rules[namespace].limits, "Create")
+            filled, wrong = admit_pod(self._stated(request, priority), self._rules[namespace].limits, "Create")
             self._known[key] = filled, "; ".join(wrong)
         return self._known[key]
+
+    def _stated(self, request: Ints, priority: int) -> AdmittedPod:
+        """The pod as its row says, without anybody's defaults."""
+        stated = {
+            name: Fraction(int(value), _MILLI) if unit_of(name) == "milli" else int(value)
+            for name, value in zip(self._state.schema.names, np.asarray(request).tolist(), strict=True)
+            if value and name != PODS
+        }
+        return AdmittedPod((ContainerResources("main", stated),), priority_class=self._class_of.get(priority, ""))
+
+    def _resized(self, pod: AdmittedPod, request: Ints, priority: int) -> AdmittedPod:
+        """The pod with another request; limits that it was given stay."""
+        new = self._stated(request, priority)
+        return replace(new, containers=(replace(new.containers[0], limits=pod.containers[0].limits),))
 
     def _request(self, pod: AdmittedPod) -> Ints:
         """int64[R]"""

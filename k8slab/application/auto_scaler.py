@@ -12,6 +12,7 @@ from k8slab.domain.models import AutoScalingConfig, Pod, PodPhase, ScalingDirect
 from k8slab.domain.ports import IntentPort, NodeRepositoryPort, PodRepositoryPort, TimePort
 from k8slab.domain.replicas import replicate
 from k8slab.domain.scaling import next_to_leave, replicas_of, threshold_direction
+from k8slab.errors import AdmissionRefused
 
 
 class AutoScaler:
@@ -61,7 +62,11 @@ class AutoScaler:
             replicas = self._replicas(config)
             leaving = next_to_leave(replicas)
             if direction is ScalingDirection.UP:
-                self._ledger.pods.save_pod(self._one_more(config, replicas))
+                try:
+                    self._ledger.pods.save_pod(self._one_more(config, replicas))
+                except AdmissionRefused:
+                    # Told of where it was refused. No step was taken, so the next check asks again.
+                    return
             elif direction is ScalingDirection.DOWN and leaving is not None:
                 self._ledger.remove(leaving)
             else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
+from k8slab.application.admission import Admission, NamespaceRules
 from k8slab.application.control_loop import ControlLoop
 from k8slab.application.disruption_budgets import Budget, DisruptionBudgets
 from k8slab.application.evictor import GRACE_NS, Evictor
@@ -72,6 +73,7 @@ class LiveCluster:
         self._rows: dict[str, deque[dict[str, Any]]] = {name: deque(maxlen=ROWS_KEPT) for name in TABLES}
         self._health: LiveHealth | None = None
         self._preemption: LivePreemption | None = None
+        self._admission: Admission | None = None
         self.workloads = (
             WorkloadController(state, self) if intents is None else ReplicatedWorkloads(state, self, intents)
         )
@@ -93,6 +95,16 @@ class LiveCluster:
         )  # fmt: skip
         self._preemption = LivePreemption(self._state, preemptor, self._clock)
         return self._preemption
+
+    def admitting(self, rules: Sequence[NamespaceRules], priority_classes: Mapping[str, int]) -> Admission:
+        """Quotas and limit ranges before every pod that enters from now on; what is there already is charged."""
+        with self._state.lock:
+            workloads = self.workloads
+            admission = Admission(self._state, self, rules, priority_classes, workloads.try_again)
+            admission.adopt()
+            workloads.gate = self._admission = admission
+            self._control.add(admission)
+            return admission
 
     def _join(self, intents: IntentPort) -> None:
         replicate(self.budgets, "budgets", intents, memory=DisruptionBudgets.MEMORY)
@@ -156,6 +168,8 @@ class LiveCluster:
         """Go on for another live cluster, whose state this one shares by replication."""
         with self._state.lock:
             self.workloads.adopt()
+            if self._admission is not None:
+                self._admission.adopt()
             if self._preemption is not None:
                 self._preemption.take_over()
 

@@ -18,6 +18,7 @@ from k8slab.domain.admission.resource_lists import (
     negative,
     remove_zeros,
     subtract_floor_zero,
+    written,
 )
 from k8slab.domain.admission.scopes import ScopeSelector, matching_scopes
 from k8slab.domain.admission.usage import (
@@ -71,11 +72,12 @@ class AdmissionRequest:
 
 @dataclass(frozen=True)
 class QuotaAnswer:
-    """Whether the object is admitted, the quotas after it, and why it isn't."""
+    """Whether the object is admitted, the quotas after it, and why it isn't. detail : of what is exceeded, how far"""
 
     admitted: bool
     quotas: tuple[ResourceQuota, ...]
     message: str = ""
+    detail: str = ""
 
 
 def handles(operation: str, subresource: str = "", deadline_appears: bool = False, *, resize: bool = True) -> bool:
@@ -130,11 +132,19 @@ def _charged(
         used = add(quota.used, requested)
         over = exceeded(mask(used, requested.keys()), quota.hard)
         if over:
-            return QuotaAnswer(False, quotas, f"exceeded quota {quota.name!r}: {', '.join(over)}")
+            return QuotaAnswer(
+                False, quotas, f"exceeded quota {quota.name!r}: {', '.join(over)}",
+                "; ".join(_how_far(name, requested[name], quota) for name in over),
+            )  # fmt: skip
         charged[quota.name] = replace(quota, used=used)
     if request.dry_run:
         return QuotaAnswer(True, quotas)
     return QuotaAnswer(True, tuple(charged.get(quota.name, quota) for quota in quotas))
+
+
+def _how_far(name: str, requested: Amount, quota: ResourceQuota) -> str:
+    used, hard = written(quota.used.get(name, 0)), written(quota.hard[name])
+    return f"{name}: requested {written(requested)}, used {used} of {hard}"
 
 
 def _is_handled(request: AdmissionRequest) -> bool:
