@@ -429,9 +429,13 @@ FRAMES: Final[dict[str, tuple[Column, ...]]] = {
     # Counterfactual.frame: one row a metric.
     "counterfactual": (
         Column("metric", "string", "", "what was counted or measured"),
-        Column("base", "float64", "as unit says", "in the run"),
-        Column("other", "float64", "as unit says", "in the same time lived otherwise"),
+        Column("base", "float64", "as unit says", "in the run; the mean of several"),
+        Column("other", "float64", "as unit says", "in the same time lived otherwise; the mean of several"),
         Column("difference", "float64", "as unit says", "other - base"),
+        Column("low", "float64", "as unit says", "of the difference's 95 % interval; missing for one pair of runs"),
+        Column("high", "float64", "as unit says", "the same, above"),
+        Column("verdict", "string", "", "higher, lower, equal, not distinguishable or too few seeds"),
+        Column("pairs", "int64", "", "how many pairs of runs"),
         Column("unit", "string", "", "count, s, pods, nodes or percent"),
     ),
     # Counterfactual.pods(): one row a pod that came in both, by name.

@@ -10,7 +10,8 @@ from k8slab.analysis.page import picture, template
 from k8slab.units import format_duration
 
 if TYPE_CHECKING:
-    from k8slab.experiments.simulation_run import Counterfactual, Run
+    from k8slab.experiments.counterfactual import Counterfactual
+    from k8slab.experiments.simulation_run import Run
 
 _WORST: Final = 10
 

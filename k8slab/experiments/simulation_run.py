@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from k8slab.analysis.run_plots import RunPlots
     from k8slab.domain.models import SelfHealingEvent
+    from k8slab.experiments.counterfactual import Counterfactual
     from k8slab.experiments.simulation import Simulation
     from k8slab.simulation.history import History
     from k8slab.simulation.world import World
@@ -191,13 +192,21 @@ class Run:
 
     # -- another policy on the same time -------------------------------------------------
 
-    def counterfactual(self, policy: Any = None, **changes: Any) -> Counterfactual:
+    def counterfactual(
+        self, policy: Any = None, *, seeds: int = 1, progress: bool | None = None, **changes: Any
+    ) -> Counterfactual:
         """The same arrivals, lifetimes and faults under another policy (or other autoscalers, ...), and what differs.
 
-        changes : arguments of Simulation to replace, beside the policy
+        seeds    : so many pairs of runs, this run's seed and those after it. From two on each difference has an
+                   interval, from six on it may have a verdict: of one week alone nobody knows what is chance
+        progress : as `Simulation.run`; over all the runs that it takes
+        changes  : arguments of Simulation to replace, beside the policy
+
+        Raises InputError for less than one seed, and Interrupted after Ctrl-C, with the pairs so far as `partial`.
         """
-        other = self.simulation.replaced(policy=policy, **changes).run(until=self.until_ns / SECOND_NS)
-        return Counterfactual(self, other)
+        from k8slab.experiments.counterfactual import lived_otherwise
+
+        return lived_otherwise(self, self.simulation.replaced(policy=policy, **changes), seeds, progress)
 
     # -- for people ------------------------------------------------------------------------
 
@@ -298,55 +307,6 @@ class Run:
             f"{self._world.state.node_count:,} nodes in {self.seconds:,.1f} s (seed {self.simulation.seed}){cut}</p>"
             f"<table>{rows}</table>"
         )
-
-
-class Counterfactual:
-    """Two runs of the same time that differ in one thing, metric by metric and pod by pod.
-
-    base, other : the Runs
-    """
-
-    def __init__(self, base: Run, other: Run) -> None:
-        self.base = base
-        self.other = other
-
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """One row a metric: metric, base, other, difference (other - base), unit."""
-        import pandas as pd
-
-        names = [name for name in self.base.metrics if name in self.other.metrics]
-        base = np.array([self.base.metrics[name][0] for name in names], dtype=np.float64)
-        other = np.array([self.other.metrics[name][0] for name in names], dtype=np.float64)
-        units = [self.base.metrics[name][1] for name in names]
-        return pd.DataFrame(
-            {
-                "metric": np.array(names, dtype=object), "base": base, "other": other, "difference": other - base,
-                "unit": np.array(units, dtype=object),
-            }
-        )  # fmt: skip
-
-    def save(self, path: str | Path) -> Path:
-        """Writes `frame` as CSV. OutputError if it can't be written."""
-        from k8slab.experiments.comparison import write_text
-
-        return write_text(Path(path), self.frame.to_csv(index=False, lineterminator="\n"))
-
-    def pods(self) -> pd.DataFrame:
-        """One row a pod that came in both, by name: its wait, restarts and node in each, and the differences."""
-        columns = ["pod", "node", "pending_s", "restarts", "evictions"]
-        both = self.base.frames.pods[columns].merge(
-            self.other.frames.pods[columns], on="pod", suffixes=("_base", "_other"), validate="one_to_one"
-        )
-        for name in ("pending_s", "restarts", "evictions"):
-            both[f"{name}_difference"] = both[f"{name}_other"] - both[f"{name}_base"]
-        return both
-
-    def __repr__(self) -> str:
-        return f"<Counterfactual: {self.base!r} against {self.other!r}>"
-
-    def _repr_html_(self) -> str:
-        return str(self.frame.to_html(index=False, float_format=lambda value: f"{value:,.3f}"))
 
 
 def _autoscaling_frame(world: World, history: History) -> pd.DataFrame:
