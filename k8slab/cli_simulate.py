@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,14 +13,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from k8slab.errors import Interrupted
+from k8slab.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
-    from k8slab.experiments.simulation_run import Counterfactual, Run
+    from k8slab.experiments.counterfactual import Counterfactual
+    from k8slab.experiments.simulation_run import Run
 
 
 def simulate_command(
-    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO", help="What is to be simulated: a TOML file.")],
+    scenario: Annotated[
+        Path | None, typer.Argument(metavar="SCENARIO", help="What is to be simulated: a TOML file; - for stdin.")
+    ] = None,
     until: Annotated[
         str | None, typer.Option("--until", metavar="TIME", help="How long, as 7d or 90m. Default: the scenario's.")
     ] = None,
@@ -33,12 +37,21 @@ def simulate_command(
         str | None,
         typer.Option("--against", metavar="NAME", help="A second policy on the same time, and what differs."),
     ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            "--seeds", metavar="N", min=1, help="With --against: pairs of runs, for intervals of what differs."
+        ),
+    ] = 1,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Where everything goes. Files there are replaced.")
     ] = Path("simulation"),
     parquet: Annotated[bool, typer.Option("--parquet", help="Write frames as parquet instead of CSV.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON on stdout, and nothing else there.")
+    ] = False,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a scenario to begin with, every key explained, and do no more.")
     ] = False,
 ) -> None:
     """Let a cluster live for a time: pods come and go, loops act, nodes fail.
@@ -47,7 +60,7 @@ def simulate_command(
     autoscalers and faults, and from which seed. The same scenario gives the
     same files, to the byte.
 
-    [bold]A scenario[/bold]
+    [bold]A scenario[/bold] ([bold]--example[/bold] prints a longer one, with comments)
 
       until = "1d"
       policy = "kube-default"
@@ -62,24 +75,16 @@ def simulate_command(
       name = "web"
       replicas = 20
       requests = { cpu = "500m", memory = "1Gi" }
-      \\[\\[autoscaler]]
-      kind = "horizontal"
-      deployment = "web"
-      max_replicas = 60
       \\[\\[fault]]
       kind = "node"
       mtbf = "30d"
-      \\[\\[budget]]
-      name = "web"
-      workload = "web"
-      max_unavailable = "10%"
-      \\[health]
-      pod_grace = "30s"
 
     [bold]Examples[/bold]
 
+      k8slab simulate --example > scenario.toml
       k8slab simulate scenario.toml
-      k8slab simulate scenario.toml --until 7d --against most-allocated
+      k8slab simulate --example | k8slab simulate - --until 6h
+      k8slab simulate scenario.toml --until 7d --against most-allocated --seeds 10
       k8slab simulate scenario.toml --json | jq .summary
 
     [bold]What it writes[/bold] into the folder --out
@@ -95,9 +100,21 @@ def simulate_command(
       0   done
       2   an error, or Ctrl-C; the frames up to that instant are saved
     """
-    from k8slab.experiments.scenario import load_scenario
+    from k8slab.experiments.scenario import example_scenario, load_scenario, parse_scenario
 
-    told = load_scenario(scenario, until=until, policy=policy, seed=seed)
+    if example:
+        print(example_scenario(), end="")
+        return
+    if scenario is None:
+        raise InputError(
+            "nothing to simulate: wanted a scenario, a TOML file. To begin with one: "
+            "k8slab simulate --example > scenario.toml && k8slab simulate scenario.toml"
+        )
+    changes: dict[str, Any] = {"until": until, "policy": policy, "seed": seed}
+    if str(scenario) == "-":
+        told = parse_scenario(sys.stdin.read(), "stdin", **changes)
+    else:
+        told = load_scenario(scenario, **changes)
     suffix = ".parquet" if parquet else ".csv"
     try:
         run = told.simulation.run(told.until)
@@ -107,7 +124,7 @@ def simulate_command(
             _say(f"the frames up to that instant are saved in {out}")
         raise
     files = run.save(out, suffix=suffix)
-    other = run.counterfactual(policy=against) if against is not None else None
+    other = run.counterfactual(policy=against, seeds=seeds) if against is not None else None
     if other is not None:
         files["differences"] = other.save(out / "differences.csv")
     with Console(stderr=True).status("drawing the report ..."):

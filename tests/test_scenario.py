@@ -17,7 +17,7 @@ from k8slab.cli import app
 from k8slab.domain.detectors import LeaseMonitor, PhiAccrual
 from k8slab.domain.instants import SECOND_NS
 from k8slab.errors import InputError
-from k8slab.experiments.scenario import load_scenario
+from k8slab.experiments.scenario import example_scenario, load_scenario
 from k8slab.experiments.simulation import Simulation
 from k8slab.simulation import Diurnal, LogNormal, Usage
 
@@ -263,6 +263,74 @@ def test_a_scenario_without_anything_to_run(tmp_path):
         load_scenario(tmp_path / "missing.toml")
 
 
+LIMITS = '''limits = [{ default_request = { cpu = "250m" }, default = { memory = "2Gi" }, max = { memory = "2Gi" } }]'''
+NAMESPACED = """
+until = "30m"
+
+[cluster]
+nodes = 4
+
+[priority_classes]
+urgent = 1000
+
+[[namespace]]
+name = "team"
+quotas = [
+  { name = "few", hard = { pods = 1 }, priority_classes = ["urgent"] },
+  { name = "all", hard = { "requests.cpu" = "2.2", pods = 99 } },
+]
+limits = [{ default_request = { cpu = "250m" }, default = { memory = "2Gi" }, max = { memory = "2Gi" } }]
+
+[[deployment]]
+name = "web"
+namespace = "team"
+replicas = 12
+requests = { memory = "1Gi" }
+
+[[deployment]]
+name = "vip"
+namespace = "team"
+replicas = 3
+priority = 1000
+requests = { cpu = "100m", memory = "64Mi" }
+"""
+
+
+def test_a_scenario_may_have_namespaces(tmp_path):
+    told = load_scenario(written(tmp_path, NAMESPACED))
+    run = told.simulation.run(told.until)
+    pods = run.frames.pods
+    # Eight of 250m are all that 2.2 cores allow; there is room for two of 100m, but not in the class's quota.
+    assert pods["workload"].value_counts().to_dict() == {"web": 8, "vip": 1}
+    assert (pods[pods["workload"] == "web"]["cpu_milli"] == 250).all()
+    refused = run.frames.events.query("event == 'FailedCreate'")["detail"].tolist()
+    assert sorted(refused) == ["vip: exceeded quota 'few': pods", "web: exceeded quota 'all': requests.cpu"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("quotas =", "qoutas =", "[[namespace]] 'team': unknown key 'qoutas'; did you mean 'quotas'?"),
+        ("pods = 1 }", "pods = 1 }, scope = []", "quotas 1: unknown key 'scope'; did you mean 'scopes'?"),
+        ("max =", "maxx =", "[[namespace]] 'team', limits 1: unknown key 'maxx'; did you mean 'max'?"),
+        ('"requests.cpu"', '"request.cpu"', "unknown resource of a quota 'request.cpu'; did you mean 'requests.cpu'?"),
+        ('["urgent"]', '["urgnt"]', "unknown priority class 'urgnt'; did you mean 'urgent'?"),
+        ("urgent = 1000", "urgent = 1.5", "[priority_classes]: priority class 'urgent': 1.5; wanted a whole number"),
+        ('cpu" = "2.2"', 'cpu" = "-2"', "namespace 'team': quota 'all', requests.cpu: '-2' is negative"),
+        ("[[namespace]]", "[namespace]", "namespace is no list of tables; wanted [[namespace]]"),
+        (LIMITS, 'limits = { cpu = "250m" }', "[[namespace]] 'team', limits: {'cpu': '250m'} is no list of tables"),
+        ("[{ default_request", '[{ type = "Contaner", default_request', "'Contaner'; did you mean 'Container'?"),
+        ('"few"', '"all"', "two quotas are named 'all'"),
+    ],
+)
+def test_what_is_wrong_with_a_namespace_is_named(tmp_path, before, after, message):
+    assert before in NAMESPACED
+    with pytest.raises(InputError) as error:
+        load_scenario(written(tmp_path, NAMESPACED.replace(before, after, 1)))
+    assert message in str(error.value)
+    assert "scenario.toml" in str(error.value)
+
+
 # -- the command ------------------------------------------------------------------------------
 
 
@@ -287,6 +355,26 @@ def test_the_command_writes_frames_and_a_report(tmp_path):
     again = tmp_path / "again"
     assert simulate(written(tmp_path), "--out", again, "--against", "kube-default").exit_code == 0
     assert {p.name: p.read_bytes() for p in again.iterdir()} == {p.name: p.read_bytes() for p in out.iterdir()}
+
+
+def test_a_stranger_is_told_how_to_begin(tmp_path):
+    bare = simulate()
+    assert bare.exit_code == 2
+    assert "k8slab simulate --example > scenario.toml" in " ".join(bare.output.split())
+    example = simulate("--example")
+    assert example.exit_code == 0
+    assert example.stdout == example_scenario()
+    # What it prints runs, from stdin too, and knows every kind of table.
+    out = tmp_path / "out"
+    result = CliRunner().invoke(
+        app, ["simulate", "-", "--until", "1h", "--json", "--out", str(out)], input=example.stdout
+    )
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)["summary"]
+    assert told["pods_arrived"]["value"] > 40
+    assert (out / "report.html").is_file()
+    told_of = {line.strip("[]").split(".")[0] for line in example.stdout.splitlines() if line.startswith("[")}
+    assert told_of >= {"cluster", "stream", "deployment", "daemonset", "autoscaler", "fault", "health", "namespace"}
 
 
 def test_the_command_prints_json_and_nothing_else(tmp_path):

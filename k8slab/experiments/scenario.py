@@ -6,10 +6,11 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import partial
-from importlib import import_module
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Any, Final, Never
 
+from k8slab.application.namespaces import LimitRange, Namespace, Quota, all_rules
 from k8slab.datasets import Cluster, Workload
 from k8slab.domain.resources import ResourceSchema
 from k8slab.errors import InputError, K8slabError, UnknownName
@@ -36,7 +37,7 @@ AUTOSCALERS: Final[dict[str, str]] = {
 }
 
 TOP: Final = ("seed", "until", "policy", "cluster", "trace", "stream", "deployment", "job", "daemonset",
-              "autoscaler", "fault", "health", "budget", "drain", "store")  # fmt: skip
+              "autoscaler", "fault", "health", "budget", "drain", "namespace", "priority_classes", "store")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,21 @@ def load_scenario(path: str | Path, **overrides: Any) -> Scenario:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"
         raise InputError(f"cannot read the scenario {str(file)!r}: {reason}") from error
+    return parse_scenario(text, str(file), folder=file.parent, **overrides)
+
+
+def parse_scenario(text: str, source: str = "scenario", *, folder: Path | None = None, **overrides: Any) -> Scenario:
+    """The scenario of a TOML text, by the rules of `load_scenario`."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file}: it isn't TOML: {error}") from error
-    return scenario_of(table, str(file), folder=file.parent, **overrides)
+        raise InputError(f"{source}: it isn't TOML: {error}") from error
+    return scenario_of(table, source, folder=folder, **overrides)
+
+
+def example_scenario() -> str:
+    """A scenario to begin with, every key of it explained: TOML."""
+    return resources.files("k8slab.experiments").joinpath("example_scenario.toml").read_text(encoding="utf-8")
 
 
 def scenario_of(table: Table, source: str = "scenario", *, folder: Path | None = None, **overrides: Any) -> Scenario:
@@ -90,6 +101,9 @@ def scenario_of(table: Table, source: str = "scenario", *, folder: Path | None =
     reader.checked("until", duration_ns, until, "", least_ns=1)
     faults = reader.named(settings, "fault", FAULTS)
     check_faults(reader, settings, faults, cluster)
+    namespaces = reader.namespaces(settings)
+    classes = reader.table(settings.get("priority_classes", {}), "[priority_classes]")
+    reader.checked("[priority_classes]" if classes else "", all_rules, namespaces, classes)
     simulation = reader.checked(
         "", Simulation, cluster, parts,
         autoscalers=reader.named(settings, "autoscaler", AUTOSCALERS),
@@ -97,6 +111,8 @@ def scenario_of(table: Table, source: str = "scenario", *, folder: Path | None =
         health=health_of(reader, settings, cluster, parts),
         store=reader.build(Store, settings["store"], "[store]") if "store" in settings else None,
         policy=policy(name),
+        namespaces=namespaces,
+        priority_classes=classes,
         seed=settings.get("seed", 0),
     )  # fmt: skip
     return Scenario(simulation, until, source)
@@ -242,6 +258,21 @@ class _Reader:
             made = getattr(import_module(module), attribute)
             found.append(self.build(made, {k: v for k, v in table.items() if k != "kind"}, where, extra=("kind",)))
         return found
+
+    def namespaces(self, settings: Table) -> list[Namespace]:
+        """[[namespace]] name = "team", quotas = [{hard = {"requests.cpu" = "10"}}], limits = [{max = {cpu = 2}}]."""
+        return [
+            self.build(
+                Namespace, table, where, quotas=partial(self.each, Quota), limits=partial(self.each, LimitRange)
+            )
+            for table, where in self.tables(settings, "namespace")
+        ]
+
+    def each(self, kind: type, value: Any, where: str) -> list[Any]:
+        """One object for each table of a list."""
+        if not isinstance(value, list):
+            raise InputError(f"{self.source}, {where}: {value!r} is no list of tables; wanted [{{ ... }}]")
+        return [self.build(kind, one, f"{where} {number}") for number, one in enumerate(value, start=1)]
 
     # -- one value -----------------------------------------------------------------------
 
