@@ -156,13 +156,12 @@ class PodScheduler:
     def _chosen(self, pod: Pod, stored: Pod | None) -> tuple[str | None, int]:
         """The node that a pod gets, None for none; and where a policy that samples nodes begins its next search."""
         snapshot = self._snapshot(pod, stored)
-        judged = self._judge(snapshot)
-        if judged.chosen < 0:
-            return None, judged.next_start
-        # The node that it was promised goes before better ones.
         promised = _promised(snapshot, pod.pod_id)
-        chosen = promised if promised >= 0 and judged.feasible[promised] else judged.chosen
-        return snapshot.nodes.names[chosen], judged.next_start
+        if promised >= 0 and replace(self._policy, sampling=None).judge(snapshot, 0, seed=self._seed).feasible[promised]:
+            # The node that it was promised goes before better ones, and no search begins.
+            return snapshot.nodes.names[promised], self._search_start
+        judged = self._judge(snapshot)
+        return None if judged.chosen < 0 else snapshot.nodes.names[judged.chosen], judged.next_start
 
     def _judge(self, snapshot: Snapshot) -> Evaluation:
         snapshot.search_start = self._search_start
