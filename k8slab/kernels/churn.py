@@ -1,6 +1,6 @@
 """Placing pods that come and go: a table of all nodes' points for all classes of pods, under maxima of blocks.
 
-N nodes, C classes, B blocks of 32 nodes, R resources; for rules that look at one node at a time.
+N nodes, C classes, B blocks of 8 nodes, R resources; for rules that look at one node at a time.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy.typing as npt
 from k8slab.kernels._jit import borrowing_kernel, kernel
 from k8slab.kernels.scores import Asked, Floats, Scoring, score_pairs
 
-SIZE = 32
+SIZE = 8
 
 
 class Board(NamedTuple):
     """What decides.
 
-    points      : int32[B * 32, C]  1 + the node's score for a class, 0 where it doesn't fit or there is no node
-    best        : int32[B, C]       the most of a block
+    points      : int32[B * 8, C]   1 + the node's score for a class, 0 where it doesn't fit or there is no node
+    best        : int32[C, >= B]    the most of a block: a class's side by side, which are looked through for each pod
     allocatable, requested : float64[N, R]  a node's resources side by side
     request     : float64[R, C]
     allowed     : bool[N, C]        may a class use a node, as far as both are described
@@ -42,13 +42,19 @@ class Board(NamedTuple):
 def scratch_for(board):
     """What `rescore_one` works with."""
     resources, classes = board.request.shape
-    return np.empty((resources, classes)), np.empty((resources, classes)), np.empty(classes), np.empty(classes)
+    return (
+        np.empty((resources, classes)),
+        np.empty((resources, classes)),
+        np.empty(classes),
+        np.empty(classes),
+        np.empty(classes, dtype=np.int32),
+    )
 
 
 @borrowing_kernel
 def rescore_one(board, node, scratch):
     """A node holds more or less than before, or is described otherwise."""
-    used, can, part, total = scratch
+    used, can, part, total, top = scratch
     request = board.request
     for r in range(request.shape[0]):
         has, holds = board.allocatable[node, r], board.requested[node, r]
@@ -66,19 +72,21 @@ def rescore_one(board, node, scratch):
     extra = board.bonus[node] + 1.0
     for c in range(total.shape[0]):
         board.points[node, c] = np.int32((total[c] + extra) * part[c])
-    _raise(board, node // SIZE)
+    _raise(board, node // SIZE, top)
 
 
 @borrowing_kernel
-def _raise(board, block):
+def _raise(board, block, top):
     """The most of a block, all classes at once: that is SIMD, where the few that changed wouldn't be."""
     points, best, first = board.points, board.best, block * SIZE
     for c in range(points.shape[1]):
-        best[block, c] = points[first, c]
+        top[c] = points[first, c]
     for row in range(first + 1, first + SIZE):
         for c in range(points.shape[1]):
             here = points[row, c]
-            best[block, c] = here if here > best[block, c] else best[block, c]
+            top[c] = here if here > top[c] else top[c]
+    for c in range(points.shape[1]):
+        best[c, block] = top[c]
 
 
 @kernel
@@ -92,16 +100,18 @@ def rescore(nodes, board):
 @borrowing_kernel
 def best_node(board, c):
     """The lowest row of the best nodes for a class, -1 if it fits nowhere."""
-    best, at = np.int32(0), -1
-    for block in range(board.best.shape[0]):
-        if board.best[block, c] > best:
-            best, at = board.best[block, c], block
-    if at < 0:
+    of_blocks, best = board.best[c], np.int32(0)
+    # The most alone is SIMD; where it is would not be.
+    for block in range(board.points.shape[0] // SIZE):
+        best = of_blocks[block] if of_blocks[block] > best else best
+    if best == 0:
         return -1
-    for node in range(at * SIZE, (at + 1) * SIZE):
-        if board.points[node, c] == best:
-            return node
-    return -1
+    node = 0
+    while of_blocks[node // SIZE] != best:
+        node += SIZE
+    while board.points[node, c] != best:
+        node += 1
+    return node
 
 
 @borrowing_kernel

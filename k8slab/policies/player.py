@@ -78,7 +78,7 @@ def _first_of(store: Board, nodes: int) -> Board:
 
     blocks = -(-nodes // SIZE)
     return store._replace(
-        points=store.points[: blocks * SIZE], best=store.best[:blocks], allocatable=store.allocatable[:nodes],
+        points=store.points[: blocks * SIZE], allocatable=store.allocatable[:nodes],
         requested=store.requested[:nodes], allowed=store.allowed[:nodes], bonus=store.bonus[:nodes],
     )  # fmt: skip
 
@@ -343,7 +343,7 @@ def _room_for(problem: Problem, nodes: int) -> Board:
     nodes = blocks * SIZE
     return Board(
         points=np.zeros((nodes, classes), dtype=np.int32),
-        best=np.zeros((blocks, classes), dtype=np.int32),
+        best=np.zeros((classes, blocks), dtype=np.int32),
         allocatable=np.zeros((nodes, resources)),
         requested=np.zeros((nodes, resources)),
         request=np.ascontiguousarray(problem.request[:, problem.pod_class]),

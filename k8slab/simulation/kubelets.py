@@ -160,9 +160,8 @@ class Kubelets:
         self._ends.view[pod_rows] = at_ns
         if len(at_ns) > MANY:
             # Pushed one by one, a week's half million would take longer than to place them.
-            come = np.concatenate([self._sorted[:, self._first :], np.stack([at_ns, pod_rows])], axis=1)
-            come = come[:, come[0] != NEVER]
-            self._sorted, self._first = come[:, np.lexsort((come[1], come[0]))], 0
+            come = np.stack([at_ns, pod_rows])[:, at_ns != NEVER]
+            self._sorted, self._first = _merged(self._sorted[:, self._first :], come), 0
             return
         for end, pod in zip(at_ns.tolist(), pod_rows.tolist(), strict=True):
             if end != NEVER:
@@ -232,3 +231,17 @@ class Kubelets:
 
     def _pods_on(self, node_rows: Ints) -> Ints:
         return self._state.pods_on(node_rows)
+
+
+def _merged(there: Ints, come: Ints) -> Ints:
+    """int64[2, n]: timers by time and then by row. there : sorted already, and many more than those that come"""
+    come = come[:, np.lexsort((come[1], come[0]))]
+    place = np.searchsorted(there[0], come[0], side="right") + np.arange(come.shape[1])
+    old = np.ones(there.shape[1] + come.shape[1], dtype=np.bool_)
+    old[place] = False
+    both = np.empty((2, len(old)), dtype=np.int64)
+    both[:, place], both[:, old] = come, there
+    at_ns, rows = both
+    if ((at_ns[1:] == at_ns[:-1]) & (rows[1:] < rows[:-1])).any():
+        return both[:, np.lexsort((rows, at_ns))]
+    return both
