@@ -238,7 +238,15 @@ class Placement:
 
         Pods bound before the run and foreign usage count.
         """
-        return self._fill(Snapshot(self._nodes, self._pods), before).nodes.requested
+        specs = (*self._nodes.bound_specs, *self._pods.specs.values)
+        if before is not None or self.evictions or any(spec.adjustments for spec in specs):
+            return self._fill(Snapshot(self._nodes, self._pods), before).nodes.requested
+        # The same, several times as fast: all that counts is what pods request, where they are at the end.
+        there = self.rows_at_end >= 0
+        requested, node_rows = self._nodes.requested.copy(), self.rows_at_end[there]
+        for amounts, asked in zip(requested, self._pods.requests.T, strict=True):
+            np.add.at(amounts, node_rows, asked[there])
+        return requested
 
     def _fill(self, snapshot: Snapshot, before: int | None) -> Snapshot:
         """A fresh snapshot brought to how it was before the pod that arrived as number `before`, or to the end."""
