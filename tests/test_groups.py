@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from k8slab import Cluster, Workload, label, policies, score_plugin
 from k8slab.domain.columns import Names, NodeColumns, PodColumns
 from k8slab.errors import InputError
 from k8slab.experiments.placement import columns
+from k8slab.kernels import candidates
 from k8slab.policies import Policy, engine, grouping, scan
 from k8slab.policies.profile import policy_from_configuration
+from tests.group_mutants import MUTANTS, Mutant, planted
 from tests.kube.scenario import expectation
 from tests.scenarios import HOSTNAME, PREFERRED, REQUIRED, ZONE, cluster_of, policy_of, sequences, workload_of
 from tests.test_full_form import APART, APP, EVEN, KUBE, inputs_of, node, placed, pod
@@ -46,6 +48,47 @@ def repeated(scenario: Any, times: int) -> tuple[NodeColumns, PodColumns]:
     return columns(cluster_of(scenario), many)
 
 
+# What pods of one app say of one another.
+NEAR = {"podAffinity": {REQUIRED: [{"topologyKey": HOSTNAME, "labelSelector": APP}]}}
+LIKING = {
+    "podAffinity": {PREFERRED: [{"weight": 9, "podAffinityTerm": {"topologyKey": HOSTNAME, "labelSelector": APP}}]}
+}
+NOBODY = {"topologyKey": HOSTNAME, "labelSelector": {"matchLabels": {"app": "nobody"}}}
+INDIFFERENT = {"podAffinity": {PREFERRED: [{"weight": 1, "podAffinityTerm": NOBODY}]}}
+BY_HOST = [{**EVEN[0], "topologyKey": HOSTNAME}]
+RATHER_BY_HOST = [{**BY_HOST[0], "whenUnsatisfiable": "ScheduleAnyway"}]
+SAYINGS = [
+    {},
+    {"affinity": APART},
+    {"affinity": NEAR},
+    {"affinity": LIKING},
+    {"affinity": INDIFFERENT},
+    {"topologySpreadConstraints": EVEN},
+    {"topologySpreadConstraints": BY_HOST},
+    {"topologySpreadConstraints": RATHER_BY_HOST},
+    {"topologySpreadConstraints": [*EVEN, *RATHER_BY_HOST], "affinity": LIKING},
+    {"topologySpreadConstraints": [*RATHER_BY_HOST, {**EVEN[0], "whenUnsatisfiable": "ScheduleAnyway"}]},
+]
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> tuple[NodeColumns, PodColumns]:
+    """Nodes that many pods of one app fill; each pod says one thing of the others, most of them the same.
+
+    Thirty nodes make trees of more than one level.
+    """
+    count = draw(st.sampled_from([2, 3, 5, 9, 30, 30]))
+    sizes = draw(st.lists(st.sampled_from(["300m", "1", "4"]), min_size=count, max_size=count))
+    there = [node(f"n{i}", "abc"[i * 2 % 3], cpu=size) for i, size in enumerate(sizes)]
+    said = draw(st.lists(st.sampled_from(SAYINGS), min_size=1, max_size=3))
+    turns = draw(st.lists(st.integers(0, len(said) - 1), min_size=4, max_size=24))
+    port = draw(st.sampled_from([0, 0, 80]))
+    waiting = [pod(f"p{i}", cpu="100m", **said[turn]) for i, turn in enumerate(turns)]
+    for item in waiting[::2] if port else ():
+        item["spec"]["containers"][0]["ports"] = [{"containerPort": port, "hostPort": port}]
+    return inputs_of(there, *waiting)
+
+
 # -- random clusters -----------------------------------------------------------------
 
 
@@ -53,6 +96,12 @@ def repeated(scenario: Any, times: int) -> tuple[NodeColumns, PodColumns]:
 @given(sequences(), SEEDS, TIES, PARTS, st.integers(1, 4))
 def test_groups_decide_and_evict_as_the_scan(scenario, seed, ties, part, times):
     grouped(policy_of(scenario), *repeated(scenario, times), part, seed=seed, ties=ties)
+
+
+@settings(max_examples=25)
+@given(crowds(), SEEDS, TIES, PARTS)
+def test_groups_decide_as_the_scan_in_a_crowd(inputs, seed, ties, part):
+    grouped(KUBE, *inputs, part, seed=seed, ties=ties)
 
 
 @pytest.mark.long
@@ -109,17 +158,41 @@ def test_scores_of_users_decide_alike_too(scenario, part, here, there):
     grouped(policy_of(scenario).with_score(taste), *repeated(scenario, 2), part)
 
 
+# -- mistakes -------------------------------------------------------------------------
+
+
+def search(mutant: Mutant, examples: int) -> None:
+    """The first two properties above, of kernels with a mistake."""
+
+    @settings(max_examples=examples, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
+    @given(sequences(), SEEDS, TIES, PARTS, st.integers(1, 4))
+    def anywhere(scenario, seed, ties, part, times):
+        grouped(policy_of(scenario), *repeated(scenario, times), part, seed=seed, ties=ties)
+
+    @settings(max_examples=examples, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
+    @given(crowds(), SEEDS, TIES, PARTS)
+    def crowded(inputs, seed, ties, part):
+        grouped(KUBE, *inputs, part, seed=seed, ties=ties)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "place_by_groups", planted(mutant))
+        crowded()
+        anywhere()
+
+
+@pytest.mark.long
+def test_kernels_without_a_mistake_pass_in_plain_python_too() -> None:
+    search(Mutant("none", "forest", "FANOUT = 8", "FANOUT = 8"), 50)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_the_property_finds_each_mistake(mutant: Mutant) -> None:
+    with pytest.raises((AssertionError, IndexError)):
+        search(mutant, 400)
+
+
 # -- by hand -------------------------------------------------------------------------
-
-NEAR = {"podAffinity": {REQUIRED: [{"topologyKey": HOSTNAME, "labelSelector": APP}]}}
-LIKING = {
-    "podAffinity": {PREFERRED: [{"weight": 9, "podAffinityTerm": {"topologyKey": HOSTNAME, "labelSelector": APP}}]}
-}
-NOBODY = {"topologyKey": HOSTNAME, "labelSelector": {"matchLabels": {"app": "nobody"}}}
-INDIFFERENT = {"podAffinity": {PREFERRED: [{"weight": 1, "podAffinityTerm": NOBODY}]}}
-BY_HOST = [{**EVEN[0], "topologyKey": HOSTNAME}]
-RATHER_BY_HOST = [{**BY_HOST[0], "whenUnsatisfiable": "ScheduleAnyway"}]
-
 
 def nodes_of(count: int, **allocatable: str) -> list[dict[str, Any]]:
     return [node(f"n{i}", "abc"[i % 3], **allocatable) for i in range(count)]
