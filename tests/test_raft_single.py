@@ -323,3 +323,17 @@ def test_on_a_network_that_works_someone_leads_and_all_apply_the_same(seed, size
     net.deliver()
     decided = [[entry.data for entry in applied if entry.data is not None] for applied in net.applied.values()]
     assert decided == [["x"]] * size
+
+
+def test_a_transfer_that_a_follower_passes_on_is_of_its_term():
+    follower = Raft("b", ["a", "b", "c"])
+    follower.step(Message("heartbeat", "a", "b", 3))
+    assert follower.transfer_leadership("b")
+    passed_on = follower.ready().messages[-1]
+    assert (passed_on.kind, passed_on.source, passed_on.target, passed_on.term) == ("transfer_leader", "b", "a", 3)
+    # By the time it arrives another may lead in a term of its own, whom nobody asked.
+    other = Raft("a", ["a", "b", "c"], hard_state=HardState(4))
+    other.become_candidate()
+    other.become_leader()
+    other.step(passed_on)
+    assert other.transferee == ""

@@ -310,9 +310,10 @@ class Raft:
 
     def applied(self, ready: Ready) -> None:
         """What ready() said is committed has been applied."""
-        if ready.committed:
-            self.log.applied_entries(ready.committed)
-            replication.release(self, ready.committed)
+        if not ready.committed:
+            return
+        self.log.applied_entries(ready.committed)
+        replication.release(self, ready.committed)
         if (
             self.role == "leader"
             and self.tracker.membership.auto_leave

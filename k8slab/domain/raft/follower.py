@@ -87,6 +87,11 @@ def _forward(raft: Raft, message: Message) -> bool | None:
     return None
 
 
+def _forward_transfer(raft: Raft, message: Message) -> bool | None:
+    # Proposals and reads may wait for any leader; whose office is to be handed over is this term's.
+    return _forward(raft, message._replace(term=raft.term))
+
+
 def _take_over(raft: Raft, message: Message) -> None:
     """The leader hands over: stand without asking first, and over the others' stickiness (thesis §3.10)."""
     election.stand(raft, "transfer")
@@ -111,7 +116,7 @@ FOLLOWER: Final[Mapping[str, Handler]] = {
     "read_index": _forward,
     "read_index_resp": _read_is_ready,
     "timeout_now": _take_over,
-    "transfer_leader": _forward,
+    "transfer_leader": _forward_transfer,
 }
 CANDIDATE: Final[Mapping[str, Handler]] = {
     **FROM_LEADER,

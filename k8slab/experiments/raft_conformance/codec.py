@@ -215,8 +215,9 @@ def _log_in(state: Json, config: RaftConfig) -> Log:
 
 def force(raft: Raft, fields: Json) -> None:
     """Set fields of a state by hand, as the reference's tests do."""
-    # Progress last: a membership, set before it, begins everybody's anew.
-    for field in sorted(fields, key=lambda field: field == "progress"):
+    # Progress last: a membership, set before it, begins everybody's anew. The log first, from its base.
+    order = {"log_base": -2, "log": -1, "progress": 1}
+    for field in sorted(fields, key=lambda field: order.get(field, 0)):
         if field in _SETTERS:
             _SETTERS[field](raft, fields[field])
         else:
@@ -298,6 +299,14 @@ def _set_progress(raft: Raft, value: Json) -> None:
         raft.tracker.progress[name(int(member))] = progress_in(one, inflights)
 
 
+def _set_base(raft: Raft, value: list[int]) -> None:
+    log, (index, term) = raft.log, value
+    log.entries = [entry for entry in log.entries if entry.index > index]
+    log.base_index, log.base_term = index, term
+    if log.snapshot is None or log.snapshot.index < index:
+        log.snapshot = Snapshot(index, term, raft.tracker.membership)
+
+
 def _set_log(raft: Raft, value: list[list[Any]]) -> None:
     raft.log.entries = list(entries_in(value))
 
@@ -342,7 +351,7 @@ _SETTERS: Final[dict[str, Any]] = {
     "lead_transferee": lambda raft, value: setattr(raft, "transferee", name(value)),
     "commit": lambda raft, value: setattr(raft.log, "committed", value),
     "applied": _set_applied,
-    "log_base": lambda raft, value: None,
+    "log_base": _set_base,
     "log": _set_log,
     "stable": _set_stable,
     "unstable_snapshot": _set_received,

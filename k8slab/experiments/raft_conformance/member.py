@@ -25,14 +25,18 @@ from k8slab.experiments.raft_conformance.outcome import Case, Outcome, changed, 
 
 DROPPED = "raft proposal dropped"
 NO_SUCH_PEER = "raft: cannot step as peer not found"
+# What no other member says. A term that one of them comes with is minded as any message's.
+_LOCAL = frozenset({"campaign", "beat", "check_quorum", "forget_leader", "unreachable", "snapshot_status"})
 
 
 def deliver(raft: Raft, value: Json) -> str | None:
     """Give a member a message, or let it do what a local one asks; the error's words, if any."""
-    kind, source = value["type"], name(value.get("from", 0))
+    kind, source, term = value["type"], name(value.get("from", 0)), value.get("term", 0)
+    if kind in _LOCAL and term > raft.term:
+        raft.become_follower(term, NOBODY)
+    if kind in _LOCAL and 0 < term < raft.term:
+        return None
     if kind == "campaign":
-        if value.get("term", 0) > raft.term:
-            raft.become_follower(value["term"], NOBODY)
         raft.campaign()
     elif kind == "beat":
         raft.heartbeat()
