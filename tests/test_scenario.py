@@ -348,6 +348,7 @@ def test_the_command_writes_frames_and_a_report(tmp_path):
     check_frame("counterfactual", pd.read_csv(out / "differences.csv"))
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "30m of 4 nodes under most-allocated" in page
+    assert "pairs of runs" not in page
     assert "<img" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
@@ -355,6 +356,25 @@ def test_the_command_writes_frames_and_a_report(tmp_path):
     again = tmp_path / "again"
     assert simulate(written(tmp_path), "--out", again, "--against", "kube-default").exit_code == 0
     assert {p.name: p.read_bytes() for p in again.iterdir()} == {p.name: p.read_bytes() for p in out.iterdir()}
+
+
+def test_the_report_shows_what_there_is(tmp_path):
+    faulty = (
+        written(tmp_path).read_text()
+        + '[[autoscaler]]\nkind = "horizontal"\ndeployment = "web-0"\nmax_replicas = 9\n'
+        + '[[fault]]\nkind = "node"\nmtbf = "10m"\n'
+    )
+    out = tmp_path / "out"
+    result = simulate(written(tmp_path, faulty), "--out", out, "--against", "kube-default", "--seeds", 2)
+    assert result.exit_code == 0, result.output
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for told in ("<h2>Autoscalers", "<h2>Failures", "outages found, by delay", "2 pairs of runs, of the seeds 4 to 5"):
+        assert told in page, told
+    assert "Nodes that come and go" not in page
+    assert "-0.0" not in page
+    differences = pd.read_csv(out / "differences.csv")
+    assert (differences["pairs"] == 2).all()
+    assert differences["low"].notna().any()
 
 
 def test_a_stranger_is_told_how_to_begin(tmp_path):

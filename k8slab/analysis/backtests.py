@@ -40,12 +40,24 @@ def pareto(result: Backtest, x: str = "pending_p95", y: str = "cost", ax: Axes |
     # Those that never wait lie on the axis, and would be cut in half there.
     ax.set_xlim(-0.02 * right, right)
     ax.margins(y=0.12)
+    joined = "; dashed: none is better in both" if len(best) > 1 else ""
     note = (
-        f"{format_duration(result.until_ns)}, {result.frame['seed'].nunique()} seeds; small: one, large: their mean; "
-        "dashed: none is better in both."
+        f"{format_duration(result.until_ns)}, {result.frame['seed'].nunique()} seeds; small: one, large: their mean"
+        f"{joined}."
     )
-    titles = {name: name.replace("_", " ") for name in (x, y)}
+    titles = {name: _spoken(name) for name in (x, y)}
     return style.finish(
         ax, style.sentence(f"{titles[y]} against {titles[x]}"), f"{titles[x]} ({METRICS[x]})",
         f"{titles[y]} ({METRICS[y]})", note=note,
     )  # fmt: skip
+
+
+def _spoken(metric: str) -> str:
+    """A metric as people say it.
+
+    >>> _spoken("pending_p95"), _spoken("node_hours")
+    ('waiting, 95th percentile', 'node hours')
+    """
+    if metric.startswith("pending_p"):
+        return f"waiting, {metric.removeprefix('pending_p')}th percentile"
+    return metric.replace("pending_", "waiting, ").replace("_", " ")

@@ -33,6 +33,17 @@ def picture(draw: Draw, height: float, alt: str, title: str = "") -> dict[str, s
     return {"alt": alt, "src": f"data:image/svg+xml;base64,{base64.b64encode(svg(draw, height, title)).decode()}"}
 
 
+def whole_picture(make: Callable[[], Figure], alt: str) -> dict[str, str]:
+    """The same of a plot that makes its own figure, which is closed."""
+    import matplotlib.pyplot as plt
+
+    with mpl.rc_context({"svg.hashsalt": "k8slab", "svg.fonttype": "path"}):
+        figure, file = make(), io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+    return {"alt": alt, "src": f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}"}
+
+
 def svg(draw: Draw, height: float, title: str = "") -> bytes:
     """A plot as the bytes of an SVG file, the same each time. height : inches"""
     with mpl.rc_context({"svg.hashsalt": "k8slab", "svg.fonttype": "path"}):

@@ -72,16 +72,11 @@ def _replicas(ax: Any, seen: pd.DataFrame, taken: pd.DataFrame, divisor: float, 
     first = int(seen["replicas"].iloc[0])
     times = np.concatenate([[0], taken["time_ns"].to_numpy(), [until_ns]]) / divisor
     wanted = np.concatenate([[first], taken["desired"].to_numpy()])
-    ax.stairs(wanted, times, baseline=None, color=style.ACCENT, linewidth=1.7, label="desired")
-    ax.step(
-        seen["time_ns"] / divisor,
-        seen["ready"],
-        where="post",
-        color=style.SECOND,
-        linewidth=1.1,
-        linestyle=style.DASHES[1],
-        label="ready",
+    # An area and a line: as two lines the one would hide the other, which it mostly equals.
+    ax.fill_between(
+        seen["time_ns"] / divisor, seen["ready"], step="post", color=style.SECOND, alpha=0.3, linewidth=0, label="ready"
     )
+    ax.stairs(wanted, times, baseline=None, color=style.ACCENT, linewidth=1.7, label="desired")
     style.legend(ax)
     ax.set_ylim(bottom=0)
     ax.margins(x=0.0)
@@ -91,7 +86,8 @@ def _replicas(ax: Any, seen: pd.DataFrame, taken: pd.DataFrame, divisor: float, 
 def _metric(ax: Any, seen: pd.DataFrame, divisor: float) -> None:
     """The metric as it was sampled, and its target."""
     ax.plot(seen["time_ns"] / divisor, seen["value"], color=style.color(2), linewidth=1.0, label="seen")
-    ax.axhline(seen["target"].iloc[0], color=style.INK, linewidth=1.1, linestyle=style.DASHES[2], label="target")
+    # Dashes as long as the legend can show: dots ran together on the page and not there.
+    ax.axhline(seen["target"].iloc[0], color=style.INK, linewidth=1.3, linestyle=style.DASHES[1], label="target")
     style.legend(ax)
     ax.set_ylim(bottom=0)
     ax.margins(x=0.0)

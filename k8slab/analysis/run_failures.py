@@ -38,7 +38,11 @@ def failures(run: Run, ax: Axes | None = None) -> Axes:
         order = np.argsort(at, kind="stable")
         times = np.concatenate([[0], at[order], [run.until_ns]]) * unit
         level = np.concatenate([[0], np.cumsum(by[order])])
-        ax.stairs(level, times, baseline=None, label=label, linewidth=1.6 - 0.3 * position, **style.line(position))
+        # An area and a line: as two lines the one would hide the other.
+        if position == 0:
+            ax.stairs(level, times, fill=True, color=style.SECOND, alpha=0.35, linewidth=0, label=label)
+        else:
+            ax.stairs(level, times, baseline=None, color=style.ACCENT, linewidth=1.4, label=label)
     style.legend(ax, "nodes")
     ax.set_ylim(bottom=0)
     ax.margins(x=0.0)
@@ -68,7 +72,9 @@ def detectors(run: Run, ax: Axes | None = None) -> Axes:
     style.legend(ax, "suspicions")
     ax.set_ylim(0, 103)
     ax.set_xlim(0, 1.05 * longest)
-    note = f"{int(scores['outages'].iloc[0]):,} outages, short ones among them. {note_of(run)}"
+    outages = int(scores["outages"].iloc[0])
+    told = f"{outages:,} outages, short ones among them" if outages > 1 else "One outage"
+    note = f"{told}. {note_of(run)}"
     return style.finish(
         ax, "How soon outages are found", "after the outage began (s)", "outages found (%)", note=note
     )

@@ -69,6 +69,7 @@ def pending(run: Run, ax: Axes | None = None) -> Axes:
     else:
         ax.text(0.5, 0.5, "every pod was placed in the instant it came", ha="center", transform=ax.transAxes,
                 color=style.FAINT)
+        ax.set(xticks=[], yticks=[])
     none = 100.0 * (1 - len(longer) / len(waited))
     note = f"{len(waited):,} pods; {none:.1f} % were placed in the instant they came."
     return style.finish(ax, "Waiting for a node", "waited at least (s)", "pods (%)", note=note)

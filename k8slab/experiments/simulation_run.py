@@ -321,6 +321,7 @@ def shown(value: float, unit: str) -> str:
     if unit == "s":
         return format_duration(round(value * SECOND_NS)) if np.isfinite(value) else "-"
     text = f"{value:,.0f}" if unit == "count" else f"{value:,.1f}"
+    text = text.removeprefix("-") if not text.strip("-0.") else text  # no "-0.0"
     return text + {"percent": " %", "ms": " ms"}.get(unit, "")
 
 
