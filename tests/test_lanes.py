@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k8slab.kernels._jit import borrowing_kernel
-from k8slab.kernels.lanes import LANES, raise_lanes
+from k8slab.kernels.lanes import CHANGED, LANES, OPEN, SAME, carry_lanes, raise_lanes, tied
 from k8slab.kernels.pair import Pair, score_by_pair
 from k8slab.kernels.points import MEAN_BITS, Points, are_whole, score_whole
 
@@ -39,6 +39,63 @@ def test_a_row_is_the_maxima_of_eight_and_how_many_have_them(held, counts, dtype
     assert rows[11].tolist() == most.tolist()
     assert found[0].tolist() == many.tolist()
     assert not _raise(rows, 2, 11, None if held is None else there, found)
+
+
+@borrowing_kernel
+def _carry(rows, was, held, had, counts, kept):
+    told = np.int64(SAME)
+    for c in range(0, rows.shape[1], LANES):
+        if held is None:
+            told = max(told, carry_lanes(rows, 4, 11, c, was, None, 0, None, counts, 0, kept))
+        else:
+            told = max(told, carry_lanes(rows, 4, 11, c, was, held, 3, had, counts, 0, kept))
+    return told
+
+
+@pytest.mark.parametrize(("held", "counts"), [(None, "u1"), ("u1", "u1"), ("u1", "u2"), ("u2", "u2")])
+@settings(max_examples=40)
+@given(dtype=st.sampled_from(["u1", "u2", "u4"]), seed=st.integers(0, 2**32), values=st.integers(1, 9))
+def test_a_change_is_carried_as_if_all_eight_were_looked_at(held, counts, dtype, seed, values):
+    draw = np.random.default_rng(seed)
+    rows = (draw.integers(0, values, (12, 2 * LANES)) + np.iinfo(dtype).max - values).astype(dtype)
+    there = np.ones((9, 2 * LANES), "u1") if held is None else draw.integers(1, 32, (9, 2 * LANES)).astype(held)
+    found = np.zeros((1, 2 * LANES), counts)
+    given_held = None if held is None else there
+    _raise(rows, 2, 11, given_held, found)
+    was, had, kept = rows[4:5].copy(), there[3:4].copy(), np.zeros_like(found)
+    before, many_before = rows[11].copy(), found[0].copy()
+    some = draw.random(2 * LANES) < draw.choice([0, 0.02, 0.5])
+    rows[4] = np.where(some, (draw.integers(0, values + 1, 2 * LANES) + np.iinfo(dtype).max - values), rows[4])
+    if held is not None:
+        there[3] = np.where(some, draw.integers(1, 32, 2 * LANES), there[3])
+    most = rows[2:10].max(axis=0)
+    many = (there[1:] * (rows[2:10] == most).astype("u2")).sum(axis=0)
+    told = _carry(rows, was, given_held, None if held is None else had, found, kept)
+    assert was[0].tolist() == before.tolist()
+    assert kept[0].tolist() == many_before.tolist()
+    if told == OPEN:
+        assert (most < before).any()
+        _raise(rows, 2, 11, given_held, found)
+    else:
+        assert told == (CHANGED if (most != before).any() or (many != many_before).any() else SAME)
+    assert rows[11].tolist() == most.tolist()
+    assert found[0].tolist() == many.tolist()
+
+
+@borrowing_kernel
+def _tied(rows, row, c, best, counts):
+    if counts is None:
+        return tied(rows, row, c, best, None, 0)
+    return tied(rows, row, c, best, counts, 1)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4"])
+def test_a_count_counts_where_the_row_has_the_best(dtype):
+    rows, counts = np.array([[1, 2], [3, 250]], dtype), np.array([[0, 0], [7, 255]], "u1")
+    best = rows[1, 1]
+    assert _tied(rows, 1, 1, best, None) == 1
+    assert _tied(rows, 1, 1, best, counts) == 255
+    assert _tied(rows, 1, 0, best, counts) == _tied(rows, 0, 1, best, None) == 0
 
 
 @settings(max_examples=150)

@@ -107,6 +107,11 @@ class Rows:
         kind = ir.VectorType(self.number, count)
         return self.builder.bitcast(self.builder.gep(self._data, [at]), kind.as_pointer())
 
+    def one(self, row: Any, c: Any) -> Any:
+        """A single number."""
+        at = self.builder.add(self.builder.mul(row, self.width), c)
+        return self.builder.load(self.builder.gep(self._data, [at]))
+
     def load(self, row: Any, c: Any, count: int) -> Vector:
         """So many numbers of a row."""
         return Vector(self.builder, self.builder.load(self.place(row, c, count), align=1))

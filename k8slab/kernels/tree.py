@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from k8slab.kernels._jit import borrowing_kernel, kernel
+from k8slab.kernels._jit import borrowing_kernel, inlined_kernel, kernel
 from k8slab.kernels.blocks import best_in_blocks, fill_blocks, move_node
 from k8slab.kernels.choice import draw01
-from k8slab.kernels.lanes import FANOUT, LANES, raise_lanes
+from k8slab.kernels.lanes import FANOUT, LANES, OPEN, SAME, carry_lanes, raise_lanes, tied
 from k8slab.kernels.pair import score_by_pair
 from k8slab.kernels.points import Points, are_whole, score_whole
 from k8slab.kernels.scores import Asked, Floats, Ints, score_pairs
@@ -29,12 +29,18 @@ class Tree(NamedTuple):
     many   : uint16[., C]  the same in the levels above
     offset : int64[L + 1]  first row of each level. The last level has some rows, which are looked at
              one by one: that costs a pod less than levels above them cost each change
+    was, had_few, had_many : as best, few and many, [1, C]  what rows were that change, where ties are drawn
+    changing : int64[.]    the columns, 32 by 32, that do
     """
 
     best: npt.NDArray[Any]
     few: npt.NDArray[np.uint8]
     many: npt.NDArray[np.uint16]
     offset: Ints
+    was: npt.NDArray[Any]
+    had_few: npt.NDArray[np.uint8]
+    had_many: npt.NDArray[np.uint16]
+    changing: Ints
 
 
 class Leaves(NamedTuple):
@@ -72,7 +78,7 @@ class Classes(NamedTuple):
     allowed: npt.NDArray[np.int32]
 
 
-@borrowing_kernel
+@inlined_kernel
 def _score_by_pair(node, leaves, pair, points, best):
     """Fill a node's row: 1 + its score for every class, 0 where that doesn't fit. points : int32[C], scratch"""
     has, holds, extra, kind = leaves.allocatable[node], leaves.requested[node], leaves.bonus[node], leaves.kind[node]
@@ -125,87 +131,135 @@ def _score_by_kernels(node, leaves, scoring, points, wide, best):
 
 @borrowing_kernel
 def _raise_family(tree, level, parent, is_drawn):
-    """Take in a level's eight rows below a row of the next; gives whether that changed the row."""
-    rows, few, many, offset = tree
+    """Take in a level's eight rows below a row of the next."""
+    rows, few, many, offset = tree.best, tree.few, tree.many, tree.offset
     child, row = offset[level] + parent * FANOUT, offset[level + 1] + parent
     below, above = child - offset[1], row - offset[1]
     fewer, more = below - few.shape[0], above - few.shape[0]
-    changed = False
     for c in range(0, rows.shape[1], LANES):
         if not is_drawn:
-            changed |= raise_lanes(rows, child, row, c, None, 0, None, 0)
+            raise_lanes(rows, child, row, c, None, 0, None, 0)
         elif level == 0:
-            changed |= raise_lanes(rows, child, row, c, None, 0, few, above)
+            raise_lanes(rows, child, row, c, None, 0, few, above)
         elif level == 1:
-            changed |= raise_lanes(rows, child, row, c, few, below, few, above)
+            raise_lanes(rows, child, row, c, few, below, few, above)
         elif level == 2:
-            changed |= raise_lanes(rows, child, row, c, few, below, many, more)
+            raise_lanes(rows, child, row, c, few, below, many, more)
         else:
-            changed |= raise_lanes(rows, child, row, c, many, fewer, many, more)
-    return changed
+            raise_lanes(rows, child, row, c, many, fewer, many, more)
 
 
-@borrowing_kernel
+@inlined_kernel
+def _carry(tree, level, index, count, is_drawn):
+    """Take in a changed row of a level in the row above it, in so many of `changing`; gives how many go on changing."""
+    rows, few, many, offset, was = tree.best, tree.few, tree.many, tree.offset, tree.was
+    had_few, had_many, changing = tree.had_few, tree.had_many, tree.changing
+    child, row = offset[level] + index, offset[level + 1] + index // FANOUT
+    first = child - index % FANOUT
+    below, above, family = child - offset[1], row - offset[1], first - offset[1]
+    fewer, more, distant = below - few.shape[0], above - few.shape[0], family - few.shape[0]
+    left = 0
+    for k in range(count):
+        c = changing[k]
+        changing[left] = c
+        if not is_drawn:
+            left += raise_lanes(rows, first, row, c, None, 0, None, 0)
+            continue
+        if level == 0:
+            told = carry_lanes(rows, child, row, c, was, None, 0, None, few, above, had_few)
+            if told == OPEN:
+                raise_lanes(rows, first, row, c, None, 0, few, above)
+        elif level == 1:
+            told = carry_lanes(rows, child, row, c, was, few, below, had_few, few, above, had_few)
+            if told == OPEN:
+                raise_lanes(rows, first, row, c, few, family, few, above)
+        elif level == 2:
+            told = carry_lanes(rows, child, row, c, was, few, below, had_few, many, more, had_many)
+            if told == OPEN:
+                raise_lanes(rows, first, row, c, few, family, many, more)
+        else:
+            told = carry_lanes(rows, child, row, c, was, many, fewer, had_many, many, more, had_many)
+            if told == OPEN:
+                raise_lanes(rows, first, row, c, many, distant, many, more)
+        left += told != SAME
+    return left
+
+
+@inlined_kernel
+def _remember(tree, node, is_drawn):
+    """Keep a node's row, which is about to change."""
+    was, row = tree.was[0], tree.best[node]
+    if is_drawn:
+        for c in range(row.shape[0]):
+            was[c] = row[c]
+
+
+@inlined_kernel
 def raise_change(tree, node, is_drawn):
-    """Carry a node's new row up the tree, as far as it changes anything."""
-    parent = node
+    """Carry a node's new row up the tree, as far as it changes anything; `tree.was` is the old one."""
+    changing, count = tree.changing, 0
+    for c in range(0, tree.best.shape[1], LANES):
+        changing[count] = c
+        count += 1
+    index = node
     for level in range(tree.offset.shape[0] - 2):
-        parent //= FANOUT
-        if not _raise_family(tree, level, parent, is_drawn):
+        count = _carry(tree, level, index, count, is_drawn)
+        if count == 0:
             return
+        index //= FANOUT
 
 
 # A rank that no tie has.
 _BEYOND = np.int64(1 << 40)
 
 
-@borrowing_kernel
-def _pick(tree, first, stop, c, best, held, below, skip):
-    """Which of a level's rows has the tied node of this rank, and its rank there.
-
-    held : how many below each row, from `below` on, have its best; None for one each
-    """
-    passed, place, before = np.int64(0), first, np.int64(0)
+@inlined_kernel
+def _pick(tree, level, first, stop, c, best, is_drawn, skip):
+    """Which of a level's rows has the tied node of this rank, and its rank there."""
+    rows, few, many = tree.best, tree.few, tree.many
+    below = first - tree.offset[1]
+    fewer = below - few.shape[0]
+    passed, before, place = np.int64(0), np.int64(0), first
+    # No jumps: the processor would foresee half of them at best.
     for k in range(stop - first):
-        # No branches: the processor would foresee half of them at best.
-        passed += (tree.best[first + k, c] == best) * (np.int64(1) if held is None else np.int64(held[below + k, c]))
-        place += passed <= skip
-        before = passed if passed <= skip else before
+        if not is_drawn or level == 0:
+            passed += tied(rows, first + k, c, best, None, 0)
+        elif level < 3:
+            passed += tied(rows, first + k, c, best, few, below + k)
+        else:
+            passed += tied(rows, first + k, c, best, many, fewer + k)
+        is_before = np.int64(passed <= skip)
+        place += is_before
+        before = max(before, passed & -is_before)
     return place, skip - before
 
 
-@borrowing_kernel
-def _pick_at(tree, level, first, stop, c, best, is_drawn, skip):
-    below = first - tree.offset[1]
-    if not is_drawn or level == 0:
-        return _pick(tree, first, stop, c, best, None, 0, skip)
-    if level < 3:
-        return _pick(tree, first, stop, c, best, tree.few, below, skip)
-    return _pick(tree, first, stop, c, best, tree.many, below - tree.few.shape[0], skip)
-
-
-@borrowing_kernel
-def descend(tree, c, is_drawn, draw):
-    """The node row of the class's best score: the lowest, or the one that `draw` in [0, 1) picks; -1 for none."""
+@inlined_kernel
+def _pick_top(tree, c, is_drawn, draw):
+    """The best score of a class, the row of the last level that has the node, and its rank there."""
     rows, offset = tree.best, tree.offset
     top = offset.shape[0] - 2
     first, stop = offset[top], offset[top + 1]
     best = rows[first, c]
     for row in range(first, stop):
-        best = rows[row, c] if rows[row, c] > best else best
-    if best == 0:
-        return np.int64(-1)
+        best = max(best, rows[row, c])
     skip = np.int64(0)
     if is_drawn:
         # Past the last of them all, what a rank was lowered by is how many there are.
-        skip = np.int64(draw * (_BEYOND - _pick_at(tree, top, first, stop, c, best, is_drawn, _BEYOND)[1]))
-    for level in range(top, -1, -1):
-        row, skip = _pick_at(tree, level, first, stop, c, best, is_drawn, skip)
-        place = row - offset[level]
-        if level > 0:
-            first = offset[level - 1] + place * FANOUT
-            stop = first + FANOUT
-    return place
+        skip = np.int64(draw * (_BEYOND - _pick(tree, top, first, stop, c, best, is_drawn, _BEYOND)[1]))
+    row, skip = _pick(tree, top, first, stop, c, best, is_drawn, skip)
+    return best, row, skip
+
+
+@inlined_kernel
+def descend(tree, c, is_drawn, draw):
+    """The node row of the class's best score: the lowest, or the one that `draw` in [0, 1) picks; -1 for none."""
+    offset = tree.offset
+    best, row, skip = _pick_top(tree, c, is_drawn, draw)
+    for level in range(offset.shape[0] - 3, -1, -1):
+        first = offset[level] + (row - offset[level + 1]) * FANOUT
+        row, skip = _pick(tree, level, first, first + FANOUT, c, best, is_drawn, skip)
+    return row if best > 0 else np.int64(-1)
 
 
 @kernel
@@ -239,7 +293,7 @@ def fill_above(tree, is_drawn):
 _DONE, _STOPPED, _UNSCORED, _FULL = 0, 1, 2, 3
 
 
-@borrowing_kernel
+@inlined_kernel
 def _settle(node, tree, leaves, blocks, pair, is_drawn, points):
     """Take in that a node holds more or less than before, as far as that needs no memory; gives what is left to do."""
     if points.shape[0]:
@@ -247,6 +301,7 @@ def _settle(node, tree, leaves, blocks, pair, is_drawn, points):
             return _UNSCORED
         # Asked again so that numba leaves it out where there is none.
         if pair is not None:
+            _remember(tree, node, is_drawn)
             _score_by_pair(node, leaves, pair, points, tree.best)
         raise_change(tree, node, is_drawn)
     if blocks is not None and not move_node(blocks, node, leaves, pair):
@@ -294,6 +349,7 @@ def _run(at, stop, pod_class, classes, tree, leaves, blocks, pair, leaving, draw
 def _finish(node, tree, leaves, blocks, scoring, pair, is_drawn, points, wide):
     """Do what `_settle` left to do about a node."""
     if scoring is not None:
+        _remember(tree, node, is_drawn)
         _score_by_kernels(node, leaves, scoring, points, wide, tree.best)
         raise_change(tree, node, is_drawn)
     if blocks is not None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TREE_BYTES: Final = int(os.environ.get("K8SLAB_TREE_BYTES", 3 * 2**29))
 # The top of a tree: few rows, and a level whose nodes 16 bits can count.
-_TOP_ROWS: Final = 32
+_TOP_ROWS: Final = 8
 _TOP_LEVEL: Final = 5
 # What a column costs each change, what a look at the blocks costs beside what it costs a node, and what it
 # costs a change a node that there are blocks, which are now and then made anew: nanoseconds, as measured on
@@ -54,19 +54,28 @@ def tree_is_faster(problem: Problem, ties: Ties) -> bool:
 
 def columns_of(problem: Problem, ties: Ties) -> npt.NDArray[np.int32]:
     """int32[C]: each class's column in the tree, -1 for those that cost least without."""
-    everyone = np.arange(problem.classes, dtype=np.int32)
-    if problem.classes <= FEW or pair_of(problem) is None or len(groups_of(problem)[1]) > MOST_GROUPS:
-        return everyone
+    pair = pair_of(problem)
+    if pair is None:
+        return np.arange(problem.classes, dtype=np.int32)
+    chosen = np.arange(problem.classes)
+    if problem.classes > FEW and len(groups_of(problem)[1]) <= MOST_GROUPS:
+        chosen = _worth_a_column(problem, ties)
+    # Classes that use resources alike like the same nodes: side by side they change together, 32 by 32.
+    asked = [problem.request[row] / max(problem.allocatable[row].mean(), 1.0) for row in (pair.first, pair.second)]
+    column = np.full(problem.classes, -1, dtype=np.int32)
+    column[chosen[np.argsort((asked[0] - asked[1])[chosen], kind="stable")]] = np.arange(len(chosen))
+    return column
+
+
+def _worth_a_column(problem: Problem, ties: Ties) -> Ints:
+    """int64[.]: the classes that so many pods have that a column costs less than looks at the blocks."""
     many = np.bincount(problem.pod_class, minlength=problem.classes)
     order = np.argsort(-many, kind="stable")
     left = 1.0 - np.append(0, np.cumsum(many[order])) / max(len(problem.pod_class), 1)
     look = _LOOK_NS + _LOOK_NODE_NS[ties] * problem.nodes
     numbers = np.arange(problem.classes + 1)
     keep = _KEEP_NODE_NS * problem.nodes * (numbers < problem.classes)
-    count = int(np.argmin(_COLUMN_NS[ties] * numbers + look * left + keep))
-    column = np.full(problem.classes, -1, dtype=np.int32)
-    column[order[:count]] = everyone[:count]
-    return column
+    return order[: int(np.argmin(_COLUMN_NS[ties] * numbers + look * left + keep))]
 
 
 def _dtype(problem: Problem) -> type[np.unsignedinteger[Any]]:
@@ -221,7 +230,7 @@ def alike(*columns: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], Ints]:
 
 def empty_tree(nodes: int, classes: int, dtype: type[np.unsignedinteger[Any]], ties: Ties) -> Tree:
     """A tree over so many nodes, none of which fits any class."""
-    from k8slab.kernels.lanes import FANOUT
+    from k8slab.kernels.lanes import FANOUT, LANES
     from k8slab.kernels.tree import Tree
 
     offset, rows = [0], nodes
@@ -237,6 +246,10 @@ def empty_tree(nodes: int, classes: int, dtype: type[np.unsignedinteger[Any]], t
         np.zeros((few, classes), dtype=np.uint8),
         np.zeros((many, classes), dtype=np.uint16),
         np.array(offset, dtype=np.int64),
+        was=np.zeros((1, classes), dtype=dtype),
+        had_few=np.zeros((1, classes), dtype=np.uint8),
+        had_many=np.zeros((1, classes), dtype=np.uint16),
+        changing=np.zeros(-(-classes // LANES), dtype=np.int64),
     )
 
 
