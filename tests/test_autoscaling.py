@@ -212,6 +212,19 @@ def test_values():
     assert value_proposal(ready, [MAX_INT64, 1], 3, 1, TOLERANCE).replicas == MAX_INT32
 
 
+def test_values_of_no_pod_or_no_series_fail():
+    # Upstream's replica calculator fails then, so that a workload whose pods aren't made yet isn't scaled to nothing.
+    with pytest.raises(MetricUnavailable) as caught:
+        value_proposal([], [40000], 4, 20000, TOLERANCE)
+    assert caught.value.code == "no_pods"
+    assert value_proposal([], [20000], 4, 20000, TOLERANCE).replicas == 4  # nothing to change, nothing to count
+    assert value_proposal([pod("p", ready="False")], [40000], 4, 20000, TOLERANCE).replicas == 0
+    with pytest.raises(MetricUnavailable, match="no series"):
+        value_proposal(pods(3), [], 3, 1, TOLERANCE)
+    with pytest.raises(MetricUnavailable, match="no series"):
+        per_pod_proposal([], 3, 1, TOLERANCE)
+
+
 def test_values_per_pod_go_by_the_replicas_there_are():
     assert per_pod_proposal([200, 200], 2, 100, TOLERANCE).replicas == 4
     assert per_pod_proposal([8600], 3, 2200, TOLERANCE).replicas == 4  # 1.3 times the target of the three

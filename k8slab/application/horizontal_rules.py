@@ -172,8 +172,8 @@ def new_verdict(autoscalers: int, metrics: int) -> Verdict:
 
 def new_counts(autoscalers: int, metrics: int) -> Counts:
     """Counts to fill."""
-    status, serving, ready = (np.zeros(autoscalers, dtype=np.int64) for _ in range(3))
-    return Counts(np.zeros((metrics, 8), dtype=np.int64), status, serving, ready, np.zeros(1, dtype=np.bool_))
+    status, serving, ready, matched = (np.zeros(autoscalers, dtype=np.int64) for _ in range(4))
+    return Counts(np.zeros((metrics, 8), dtype=np.int64), status, serving, ready, matched, np.zeros(1, dtype=np.bool_))
 
 
 class ArrayRules:
@@ -252,6 +252,7 @@ class ScalarRules:
             self.counts.status[h] = sum(pod.phase in ("Pending", "Running") for pod in there)
             self.counts.serving[h] = sum(pod.phase == "Running" and pod.ready == "True" for pod in there)
             self.counts.ready[h] = sum(pod.ready == "True" for pod in there)
+            self.counts.matched[h] = len(matched)
             self.counts.alters[0] |= any(self._alters(pods, i, now_ns) for i in mine)
             fault = "AmbiguousSelector" if rules.ambiguous[h] else ""
             target = ScaleTarget(int(rules.spec[h]), int(self.counts.status[h]), matched, fault)

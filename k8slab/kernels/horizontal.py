@@ -136,7 +136,7 @@ def _by_metrics(h, now_ns, rules, metrics, counts, memory, verdict):
 def count_pods(now_ns, rules, metrics, pods, counts):
     """Sort the targets' pods, and sum what they used and requested by metric: pod_groups. Fills `counts`."""
     counts.sums[:] = 0
-    counts.status[:] = counts.serving[:] = counts.ready[:] = 0
+    counts.status[:] = counts.serving[:] = counts.ready[:] = counts.matched[:] = 0
     counts.alters[0] = False
     for i in range(pods.row.shape[0]):
         h = pods.target[pods.owner[i]]
@@ -146,6 +146,7 @@ def count_pods(now_ns, rules, metrics, pods, counts):
         phase, ready_ns, start_ns = pods.phase[p], pods.ready_ns[p], pods.started_ns[p]
         gone = not pods.alive[p] or pods.leaving[p] != 0 or phase == pods.failed
         ready = ready_ns <= now_ns
+        counts.matched[h] += 1
         if not gone:
             counts.status[h] += phase == pods.pending or phase == pods.running
             counts.serving[h] += phase == pods.running and ready
@@ -251,8 +252,12 @@ def _of_pods(h, m, rules, metrics, counts, verdict):
 def _of_value(h, m, rules, metrics, counts, verdict):
     """What an Object or External metric wants: proposals.value_proposal and per_pod_proposal."""
     usage, target, spec, status = metrics.value[m], metrics.target[m], rules.spec[h], counts.status[h]
-    verdict.usage[m] = usage
     ratio = usage / target
+    if metrics.kind[m] != SHARED_VALUE and spec > 0 and counts.matched[h] == 0:
+        # No pod to multiply by is a failed metric, unless nothing is to change.
+        if not _holds(ratio, h, rules.tolerance):
+            return
+    verdict.usage[m] = usage
     if metrics.kind[m] == SHARED_VALUE:
         if status > 0:
             verdict.usage[m] = np.int64(np.ceil(usage / status))

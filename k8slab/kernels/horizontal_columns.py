@@ -73,6 +73,7 @@ class Counts(NamedTuple):
              by the missing, and what the missing are taken to use on the way down; COUNTED is -1 where a request lacks
     status, serving : int64[H]  pods that the target has, and that run and are ready
     ready  : int64[H]
+    matched : int64[H]  pods that the target's selector matches, those on their way out or failed too
     alters : bool[1]  whether time alone will change what pods count as
     """
 
@@ -80,6 +81,7 @@ class Counts(NamedTuple):
     status: Ints
     serving: Ints
     ready: Ints
+    matched: Ints
     alters: Mask
 
 

@@ -7,7 +7,7 @@ upstream does in integers truncates towards zero; ratios are float64, as there.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from k8slab.domain.autoscaling.pod_groups import PodGroups, group_pods, requests_of
@@ -116,25 +116,32 @@ def average_proposal(
 
 
 def value_proposal(
-    pods: Iterable[ScaledPod], values: Iterable[int], spec_replicas: int, target: int, tolerance: Tolerance
+    pods: Collection[ScaledPod], values: Collection[int], spec_replicas: int, target: int, tolerance: Tolerance
 ) -> Proposal:
     """What an Object or External metric with a Value target wants, for the pods that run and are ready.
 
-    At 0 replicas the ratio itself is the answer, and no tolerance applies.
+    At 0 replicas the ratio itself is the answer, and no tolerance applies. Raises MetricUnavailable
+    "no_metrics_returned" without a value, "no_pods" where the selector matches none: to multiply by
+    that nothing would scale a workload to its minimum whose pods are only not made yet.
     """
-    usage = _saturated(sum(values))
+    usage = _summed(values)
     ratio = usage / target
     if spec_replicas == 0:
         return Proposal(_replicas(ratio), usage)
     if tolerance.holds(ratio):
         return Proposal(spec_replicas, usage)
+    if not pods:
+        raise MetricUnavailable("no_pods", "the selector matches no pod")
     ready = sum(pod.phase == "Running" and pod.ready == "True" for pod in pods)
     return Proposal(_replicas(ratio * ready), usage)
 
 
-def per_pod_proposal(values: Iterable[int], status_replicas: int, target: int, tolerance: Tolerance) -> Proposal:
-    """What an Object or External metric with an AverageValue target wants; it goes by the replicas there are."""
-    usage = _saturated(sum(values))
+def per_pod_proposal(values: Collection[int], status_replicas: int, target: int, tolerance: Tolerance) -> Proposal:
+    """What an Object or External metric with an AverageValue target wants; it goes by the replicas there are.
+
+    Raises MetricUnavailable "no_metrics_returned" without a value.
+    """
+    usage = _summed(values)
     if status_replicas == 0:
         # No replica to share the usage: upstream divides by zero, which no tolerance holds.
         return Proposal(_replicas(usage / target), usage)
@@ -195,6 +202,12 @@ def _damped(
 def _replicas(wanted: float) -> int:
     # An object's value may be negative; upstream takes the largest proposal, and 0.
     return max(0, min(math.ceil(wanted), MAX_INT32))
+
+
+def _summed(values: Collection[int]) -> int:
+    if not values:
+        raise MetricUnavailable("no_metrics_returned", "the metric has no series")
+    return _saturated(sum(values))
 
 
 def _saturated(amount: int) -> int:
