@@ -294,6 +294,11 @@ def test_limited_resources_need_a_quota_that_covers_them():
     wide = replace(QUOTA, hard={**QUOTA.hard, "requests.cpu": 9}, used={**QUOTA.used, "requests.cpu": 0})
     assert create(WEB, wide, limited=[rule]).admitted
     assert create(Service(), QUOTA, limited=[rule]).admitted
+    # An update that adds anything at all is looked at whole, though it adds no cpu.
+    more = replace(WEB, overhead={"memory": 1})
+    resized = AdmissionRequest("Update", more, WEB, "resize")
+    assert admit(resized, (QUOTA,), [rule]).message == "insufficient quota to consume: requests.cpu"
+    assert admit(AdmissionRequest("Update", WEB, WEB, "resize"), (QUOTA,), [rule]).admitted
     high = LimitedResource("pods", match_scopes=(ScopeSelector("PriorityClass", "In", ("high",)),))
     refused = create(replace(WEB, priority_class="high"), QUOTA, limited=[high])
     assert refused.message == "insufficient quota to match these scopes: PriorityClass"
@@ -361,6 +366,13 @@ def test_bounds_of_a_pod_are_of_its_sums():
     side = pod(container(1000, limit=1500), init=(container(1500, restart_always=True),))
     assert violations(side, item("Pod", max={"cpu": 2000})) == ["a request of 2,500 cpu, 2,000 at the most"]
     assert violations(both, item("PersistentVolumeClaim", min={"storage": 1})) == []
+    # Neither the overhead nor what a resize has granted is asked for by a container.
+    loaded = replace(pod(replace(container(60, limit=60), status_requests={"cpu": 90})), overhead={"cpu": 50})
+    assert violations(loaded, item("Pod", max={"cpu": 60})) == []
+    assert violations(loaded, item("Pod", min={"cpu": 61})) == [
+        "a request of 60 cpu, 61 at the least",
+        "a limit of 60 cpu, 61 at the least",
+    ]
 
 
 def test_bounds_of_a_claim():

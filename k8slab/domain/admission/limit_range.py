@@ -68,7 +68,9 @@ def violations(pod: AdmittedPod, item: LimitRangeItem) -> list[str]:
         every = (*pod.containers, *pod.init_containers)
         return [wrong for container in every for wrong in _wrong(container.requests, container.limits, item)]
     if item.type == "Pod":
-        return list(_wrong(pod_requests(pod), pod_limits(pod), item))
+        # What the containers ask: not the overhead, which they did not choose, nor what a resize has granted.
+        asked = replace(pod, overhead={})
+        return list(_wrong(pod_requests(asked, in_place_resize=False), pod_limits(asked), item))
     return []
 
 

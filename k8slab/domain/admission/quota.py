@@ -114,7 +114,7 @@ def admit(
     if below:
         return QuotaAnswer(False, quotas, f"quota usage is negative for {', '.join(below)}")
     delta = remove_zeros(_delta(request, usage, now_ns))
-    refusal = _uncovered(request.object, delta, quotas, matching, limited)
+    refusal = _uncovered(request.object, usage, quotas, matching, limited) if delta else ""
     if refusal:
         return QuotaAnswer(False, quotas, refusal)
     return _charged(request, quotas, matching, delta)
@@ -180,14 +180,16 @@ def _delta(request: AdmissionRequest, usage: ResourceList, now_ns: int) -> Mappi
 
 def _uncovered(
     item: QuotaObject,
-    delta: ResourceList,
+    usage: ResourceList,
     quotas: Sequence[ResourceQuota],
     matching: Sequence[ResourceQuota],
     limited: Sequence[LimitedResource],
 ) -> str:
     """What the object uses that must not be used without a quota, and no quota covers."""
     rules = [rule for rule in limited if rule.kind == _kind(item)]
-    names = {name for name in delta for rule in rules if any(part in name for part in rule.match_contains)}
+    # All it uses, not only what an update adds: upstream looks before it subtracts the old object.
+    used = [name for name, amount in usage.items() if amount > 0]
+    names = {name for name in used for rule in rules if any(part in name for part in rule.match_contains)}
     covered = {name for quota in matching for name in matching_resources(item, quota.hard)}
     if names - covered:
         return f"insufficient quota to consume: {', '.join(sorted(names - covered))}"
