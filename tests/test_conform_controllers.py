@@ -104,6 +104,24 @@ def test_a_pod_without_containers_in_the_metrics_is_missing():
     }  # fmt: skip
 
 
+def test_a_try_tells_who_was_handed_out_and_who_is_to_retry_is_due_at_the_next():
+    added = [{"op": "add", "value": name} for name in ("a", "b", "c")]
+    tries = [{"op": "try", "answers": {"b": "retry_later"}}, {"op": "order"}, {"op": "try", "answers": {}}]
+    asked = {"kind": "queue", "operations": [*added, *tries, {"op": "order"}]}
+    assert KINDS["queue"](asked) == {"results": [["a", "c"], ["b"], ["b"], []]}
+
+
+def test_two_changes_of_one_instant_come_one_after_the_other():
+    seen = {"t": 0, "event": "pod", "pod": "p", "node": "n"}
+    events = [
+        {"t": 0, "event": "node_taints", "node": "n", "no_execute": [1]},
+        {**seen, "tolerations": [{"taint": 1, "seconds": 1}]},
+        {**seen, "tolerations": [{"taint": 1, "seconds": 100}]},
+    ]
+    asked = {"kind": "taint_eviction", "events": events, "horizon_s": 2}
+    assert KINDS["taint_eviction"](asked) == {"deleted_at": {"p": 1}}
+
+
 def test_cases_are_read_with_their_files_stem(tmp_path):
     path = tmp_path / "few_cases.jsonl"
     case = {**RESTART, "expect": {"restart": False}}

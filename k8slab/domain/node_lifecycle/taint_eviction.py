@@ -97,6 +97,6 @@ def eviction_timer(
     seconds = min_toleration_seconds(timed.toleration_seconds for timed in used)
     if seconds is None:
         return None
-    if running is not None and running.created_ns < now_ns:
+    if running is not None:
         return running
     return EvictionTimer(now_ns, now_ns + seconds * SECOND_NS)

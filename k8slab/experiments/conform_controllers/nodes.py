@@ -178,10 +178,11 @@ def _tolerating(given: Json) -> TimedToleration:
 def _queue(case: Json) -> Json:
     queue = EvictionQueue(float("inf"))
     results: list[list[str]] = []
-    for operation in case["operations"]:
+    # The clock moves on, so that what was put back for later is due at the next try.
+    for now_ns, operation in enumerate(case["operations"]):
         op = operation["op"]
         if op == "add":
-            queue.add(operation["value"], 0)
+            queue.add(operation["value"], now_ns)
         elif op == "remove":
             queue.remove(operation["value"])
         elif op == "clear":
@@ -190,7 +191,8 @@ def _queue(case: Json) -> Json:
             results.append(list(queue))
         elif op == "try":
             refused = {name for name, answer in operation["answers"].items() if answer != "success"}
-            results.append(queue.hand_out(_all_but(refused), 0))
+            offered = queue.hand_out(_all_but(refused), now_ns)
+            results.append([name for name in offered if name not in refused])
         else:
             raise UnknownName("queue operation", op, ("add", "remove", "clear", "order", "try"))
     return {"results": results}
