@@ -253,10 +253,10 @@ def _of_value(h, m, rules, metrics, counts, verdict):
     """What an Object or External metric wants: proposals.value_proposal and per_pod_proposal."""
     usage, target, spec, status = metrics.value[m], metrics.target[m], rules.spec[h], counts.status[h]
     ratio = usage / target
-    if metrics.kind[m] != SHARED_VALUE and spec > 0 and counts.matched[h] == 0:
-        # No pod to multiply by is a failed metric, unless nothing is to change.
-        if not _holds(ratio, h, rules.tolerance):
-            return
+    # No pod to multiply by is a failed metric, unless nothing is to change.
+    podless = metrics.kind[m] != SHARED_VALUE and spec > 0 and counts.matched[h] == 0
+    if podless and not _holds(ratio, h, rules.tolerance):
+        return
     verdict.usage[m] = usage
     if metrics.kind[m] == SHARED_VALUE:
         if status > 0:
