@@ -157,9 +157,11 @@ class PodScheduler:
         """The node that a pod gets, None for none; and where a policy that samples nodes begins its next search."""
         snapshot = self._snapshot(pod, stored)
         promised = _promised(snapshot, pod.pod_id)
-        if promised >= 0 and replace(self._policy, sampling=None).judge(snapshot, 0, seed=self._seed).feasible[promised]:
+        if promised >= 0:
             # The node that it was promised goes before better ones, and no search begins.
-            return snapshot.nodes.names[promised], self._search_start
+            whole = replace(self._policy, sampling=None)
+            if whole.judge(snapshot, 0, seed=self._seed).feasible[promised]:
+                return snapshot.nodes.names[promised], self._search_start
         judged = self._judge(snapshot)
         return None if judged.chosen < 0 else snapshot.nodes.names[judged.chosen], judged.next_start
 
