@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from k8slab.kernels._jit import borrowing_kernel, kernel
+from k8slab.kernels.points import are_whole, enter_whole, score_slots
 from k8slab.kernels.scores import Floats, Ints
 
 SIZE = 64
@@ -34,6 +35,8 @@ class Blocks(NamedTuple):
     inverse  : float64[2, S]  1 / allocatable of the pair's resources, 0 where a node has none
     node     : int32[S]       the node in a slot, -1 for none
     slot     : int32[N]       the slot of each node
+    left, part : float64[2, S], raised : int32[1, S]  see score_slots
+    whole    : bool[B]        whether all of a block's nodes may be scored so
     free     : float64[R, B]  the most that is free on any node of a block
     least, most : float64[2, B] the least and most 1 / allocatable
     share    : float64[2, B]  what each of the resources counts in the mean
@@ -48,7 +51,7 @@ class Blocks(NamedTuple):
     open     : int64[2, G]    where the next node of a group goes that holds more than before, or less; -1 nowhere yet
     made     : int64[2]       blocks in use, and how many of them were made last time
     bound    : int32[B]       scratch
-    points   : int32[64]      scratch
+    points   : int32[1, 64]   scratch
     tied     : int32[N]       scratch
     """
 
@@ -57,6 +60,10 @@ class Blocks(NamedTuple):
     inverse: Floats
     node: npt.NDArray[np.int32]
     slot: npt.NDArray[np.int32]
+    left: Floats
+    part: Floats
+    raised: npt.NDArray[np.int32]
+    whole: npt.NDArray[np.bool_]
     free: Floats
     least: Floats
     most: Floats
@@ -119,9 +126,33 @@ def _bound_blocks(blocks, request, c, pair):
 
 
 @borrowing_kernel
-def _score_block(blocks, b, request, c, pair):
-    """Fill `blocks.points`: 1 + the score of the node in each slot, 0 where the pod doesn't fit."""
-    points, first = blocks.points, b * SIZE
+def _score_block(blocks, b, request, c, pair, share):
+    """Fill `blocks.points`: 1 + the score of the node in each slot, 0 where the pod doesn't fit. share : see Points"""
+    if not blocks.whole[b] or _score_whole(blocks, b, request, c, pair, share):
+        _score_exactly(blocks, b, request, c, pair)
+
+
+@borrowing_kernel
+def _score_whole(blocks, b, request, c, pair, share):
+    """As `_score_block`, by whole numbers; gives whether that won't do."""
+    points, first = blocks.points[0], b * SIZE
+    stop = first + SIZE
+    ask0, ask1 = request[pair.first, c], request[pair.second, c]
+    of_balance = np.int32(pair.weight[3] if ask0 + ask1 > 0.0 else 0.0)
+    weights = (share[0], share[1], np.int32(pair.weight[0]), of_balance, np.int32(blocks.bonus[b] + 1.0))
+    if score_slots(blocks.left, blocks.part, blocks.raised, first, ask0, ask1, weights, blocks.points):
+        return True
+    for r in range(request.shape[0]):
+        ask, can, held = request[r, c], blocks.allocatable[r][first:stop], blocks.requested[r][first:stop]
+        if ask > 0.0 and r != pair.first and r != pair.second:
+            for i in range(points.shape[0]):
+                points[i] = points[i] if held[i] + ask <= can[i] else 0
+    return False
+
+
+@borrowing_kernel
+def _score_exactly(blocks, b, request, c, pair):
+    points, first = blocks.points[0], b * SIZE
     stop = first + SIZE
     ask0, ask1 = request[pair.first, c], request[pair.second, c]
     can0, can1 = blocks.allocatable[pair.first][first:stop], blocks.allocatable[pair.second][first:stop]
@@ -157,14 +188,15 @@ def _score_block(blocks, b, request, c, pair):
 
 
 @borrowing_kernel
-def best_in_blocks(blocks, request, c, allowed, pair, is_drawn, draw):
+def best_in_blocks(blocks, request, c, allowed, pair, share, is_drawn, draw):
     """The node row of the best score for a class: the lowest, or the one that `draw` in [0, 1) picks; -1 for none.
 
     request : float64[R, C]
     allowed : int32[K, C]  -1 where a class may use nodes of a kind, else 0
+    share   : int32[2]     see Points
     """
     _bound_blocks(blocks, request, c, pair)
-    bound, points, tied = blocks.bound, blocks.points, blocks.tied
+    bound, points, tied = blocks.bound, blocks.points[0], blocks.tied
     likely = 0
     for b in range(blocks.made[0]):
         bound[b] &= allowed[blocks.kind[b], c]
@@ -175,7 +207,7 @@ def best_in_blocks(blocks, request, c, allowed, pair, is_drawn, draw):
         b = likely if k < 0 else k
         if bound[b] < best or (k == likely) or (not is_drawn and bound[b] == best and blocks.lowest[b] > row >= 0):
             continue
-        _score_block(blocks, b, request, c, pair)
+        _score_block(blocks, b, request, c, pair, share)
         most = np.int32(0)
         for i in range(points.shape[0]):
             most = points[i] if points[i] > most else most
@@ -233,6 +265,11 @@ def _enter(blocks, slot, node, leaves, pair):
         can, holds = leaves.allocatable[node, r], leaves.requested[node, r]
         blocks.allocatable[r, slot], blocks.requested[r, slot] = can, holds
         blocks.free[r, b] = max(blocks.free[r, b], can - holds)
+    has, holds = leaves.allocatable[node], leaves.requested[node]
+    if pair.least and are_whole(has, holds, pair, leaves.points):
+        enter_whole(has, holds, pair, blocks.left, blocks.part, blocks.raised, slot)
+    else:
+        blocks.whole[b] = False
     part0, full0 = _full(leaves, node, pair.first)
     part1, full1 = _full(leaves, node, pair.second)
     blocks.inverse[0, slot], blocks.inverse[1, slot] = part0, part1
@@ -247,6 +284,13 @@ def _enter(blocks, slot, node, leaves, pair):
     mean = (weight0 * full0 + weight1 * full1) / weights
     blocks.emptiest[b], blocks.fullest[b] = min(blocks.emptiest[b], mean), max(blocks.fullest[b], mean)
     blocks.low[b], blocks.high[b] = min(blocks.low[b], full0 - full1), max(blocks.high[b], full0 - full1)
+
+
+@borrowing_kernel
+def _leave(blocks, slot):
+    """Empty a slot."""
+    blocks.node[slot] = -1
+    blocks.left[0, slot], blocks.part[0, slot] = -np.inf, 1.0
 
 
 @borrowing_kernel
@@ -267,8 +311,9 @@ def _next_block(blocks, group, kind, bonus):
     blocks.most[:, b], blocks.least[:, b] = 0.0, np.inf
     blocks.emptiest[b], blocks.fullest[b] = np.inf, -np.inf
     blocks.low[b], blocks.high[b] = np.inf, -np.inf
+    blocks.whole[b] = True
     for slot in range(b * SIZE, (b + 1) * SIZE):
-        blocks.node[slot] = -1
+        _leave(blocks, slot)
     return b * SIZE
 
 
@@ -287,7 +332,7 @@ def move_node(blocks, node, leaves, pair):
                 return False
             slot = _next_block(blocks, group, leaves.kind[node], leaves.bonus[node])
         blocks.open[where, group] = slot + 1
-        blocks.node[old] = -1
+        _leave(blocks, old)
     _enter(blocks, slot, node, leaves, pair)
     return True
 

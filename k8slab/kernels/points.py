@@ -140,10 +140,17 @@ def _points(tables: list[Rows], at: tuple[Any, ...], numbers: list[Any]) -> tupl
     """Eight classes' points, and below 0 where a balance is open."""
     request, balances, allowed, _ = tables
     first, second, kind, c = at
-    (free0, part0, free1, part1), (turn, top0, top1, raised), (share0, share1, use, bonus) = numbers
+    (free0, part0, free1, part1), turned, weights = numbers
     builder = request.builder
     x = ((splat(builder, free0, _ABREAST) - request.load(first, c, _ABREAST)).at_least(-1.0) * part0).whole()
     y = ((splat(builder, free1, _ABREAST) - request.load(second, c, _ABREAST)).at_least(-1.0) * part1).whole()
+    total, near = _of_left(x, y, turned, weights, balances.load(ir.Constant(c.type, 0), c, _ABREAST))
+    return total & allowed.load(kind, c, _ABREAST), near
+
+
+def _of_left(x: Vector, y: Vector, turned: Any, weights: Any, of_balance: Any) -> tuple[Vector, Vector]:
+    """The points where so much would be left of both, and below 0 where a balance is open."""
+    (turn, top0, top1, raised), (share0, share1, use, bonus) = turned, weights
     fits = ((x | y) >> 31) ^ -1
     percent0, percent1 = ((x ^ turn) + top0) >> _PERCENT_BITS, ((y ^ turn) + top1) >> _PERCENT_BITS
     mean = (percent0 * share0 + percent1 * share1) >> MEAN_BITS
@@ -151,6 +158,53 @@ def _points(tables: list[Rows], at: tuple[Any, ...], numbers: list[Any]) -> tupl
     # 100 - n is (n ^ -1) + 101.
     balance = (((apart + (_APART - 1)) >> _APART_BITS) ^ -1) + 101
     near = (((apart + _NEAR) & (_APART - 1)) - 2 * _NEAR) & fits
-    none = ir.Constant(c.type, 0)
-    total = mean * use + balance * balances.load(none, c, _ABREAST) + bonus
-    return total & fits & allowed.load(kind, c, _ABREAST), near
+    return (mean * use + balance * of_balance + bonus) & fits, near
+
+
+# -- one pod on many nodes -----------------------------------------------------------
+
+
+@borrowing_kernel
+def enter_whole(has, holds, pair, left, part, raised, slot):
+    """Note in a slot what `score_slots` asks about a node. See there, and `are_whole`, for the arrays."""
+    for k in range(2):
+        r = pair.second if k else pair.first
+        left[k, slot], part[k, slot] = has[r] - holds[r] + _HALF, _ALL / has[r]
+    raised[0, slot] = np.int32(np.rint(_HALF * part[0, slot] - _HALF * part[1, slot]))
+
+
+@borrowing_kernel
+def score_slots(left, part, raised, first, ask0, ask1, weights, found):
+    """Fill found[0] with 1 + the score of the nodes in the slots from `first` on, 0 where a pod doesn't fit.
+
+    Gives whether a balance is open: then what was found is nothing. For LeastAllocated alone.
+
+    left, part : float64[2, S]  what is free of both resources, -inf in an empty slot; parts of 100 % in a unit
+    raised     : int32[1, S]
+    weights    : int32: the share of each resource, as Points; the weights of use and of balance; 1 + what the
+                 score is raised by
+    found      : int32[1, .], a multiple of 8
+    """
+    is_open = False
+    for i in range(0, found.shape[1], _ABREAST):
+        is_open |= _score_eight(left, part, raised, first + i, (ask0, ask1), weights, found, i)
+    return is_open
+
+
+@intrinsic
+def _score_eight(
+    typing: Any, left: Any, part: Any, raised: Any, slot: Any, asks: Any, weights: Any, found: Any, i: Any
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        tables = [Rows(context, builder, signature.args[place], given[place]) for place in (0, 1, 2, 6)]
+        asked, (share0, share1, use, of_balance, bonus) = (cgutils.unpack_tuple(builder, given[k]) for k in (4, 5))
+        slot, rows = given[3], [ir.Constant(given[3].type, row) for row in (0, 1)]
+        free, parts = ([table.load(row, slot, _ABREAST) for row in rows] for table in tables[:2])
+        x, y = (((free[k] - asked[k]).at_least(-1.0) * parts[k]).whole() for k in (0, 1))
+        turned = (0, 0, 0, tables[2].load(rows[0], slot, _ABREAST))
+        total, near = _of_left(x, y, turned, (share0, share1, use, bonus), of_balance)
+        tables[3].store(rows[0], given[7], total.value)
+        return near.any_negative()
+
+    told = (types.UniTuple(types.float64, 2), types.UniTuple(types.int32, 5))
+    return types.boolean(left, part, raised, types.intp, *told, found, types.intp), generate

@@ -331,7 +331,8 @@ def _run(at, stop, pod_class, classes, tree, leaves, blocks, pair, leaving, draw
             else:
                 node = -1
                 if blocks is not None:
-                    node = best_in_blocks(blocks, request, c, classes.allowed, pair, is_drawn, draw)
+                    share = leaves.points.share
+                    node = best_in_blocks(blocks, request, c, classes.allowed, pair, share, is_drawn, draw)
             if node < 0 and stops[pod]:
                 return _STOPPED
             chosen[pod] = node

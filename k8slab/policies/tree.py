@@ -285,12 +285,14 @@ def blocks_of(problem: Problem, leaves: Leaves, pair: Pair, spare: int = 0) -> B
     blocks = Blocks(
         allocatable=floats(count * SIZE), requested=floats(count * SIZE), inverse=floats(count * SIZE, 2),
         node=codes(count * SIZE), slot=codes(nodes),
+        left=floats(count * SIZE, 2), part=floats(count * SIZE, 2), raised=codes(count * SIZE)[None],
+        whole=np.zeros(count, dtype=np.bool_),
         free=floats(count), least=floats(count, 2), most=floats(count, 2), share=floats(count, 2),
         half=np.zeros(count), emptiest=np.zeros(count), fullest=np.zeros(count), low=np.zeros(count),
         high=np.zeros(count),
         lowest=codes(count), owner=codes(count), kind=codes(count), bonus=np.zeros(count), group=group,
         open=np.zeros((2, groups), dtype=np.int64), made=np.zeros(2, dtype=np.int64),
-        bound=codes(count), points=codes(SIZE), tied=codes(nodes),
+        bound=codes(count), points=codes(SIZE)[None], tied=codes(nodes),
     )  # fmt: skip
     fill_blocks(blocks, leaves, pair)
     return blocks
