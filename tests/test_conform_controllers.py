@@ -122,6 +122,26 @@ def test_two_changes_of_one_instant_come_one_after_the_other():
     assert KINDS["taint_eviction"](asked) == {"deleted_at": {"p": 1}}
 
 
+@pytest.mark.parametrize(
+    ("given", "expect"),
+    [
+        ({"kind": "status", "min_available": 1, "pods": [{"name": "p", "ready": True}, {"name": "q", "ready": True}]},
+         {"disruptions_allowed": 1, "current_healthy": 2, "desired_healthy": 1, "expected_pods": 2}),
+        ({"kind": "eviction", "pod": {"phase": "Running"},
+          "budget": {"disruptions_allowed": 0, "current_healthy": 1, "desired_healthy": 1, "selector": "matching"}},
+         {"outcome": "deleted"}),
+        ({"kind": "admission", "object": {"type": "Pod", "containers": []}}, {"admitted": True, "used_after": {}}),
+        ({"kind": "deletion_budget", "max_scale_down_parallelism": 10, "max_drain_parallelism": 1,
+          "drain": [["ng", 0, 2]]}, {"empty": [], "drain": [["ng", 0, 1]]}),
+        ({"kind": "lists", "op": "max", "a": {"cpu": "1"}}, {"result": {"cpu": "1"}}),
+        ({"kind": "external_value", "current_replicas": 3, "target_value_milli": 5, "values_milli": []},
+         {"error": "no_metrics_returned"}),
+    ],
+)  # fmt: skip
+def test_what_a_case_leaves_out_is_not_set(given, expect):
+    assert judge({"id": "x-1", "input": given, "expect": expect}).passed
+
+
 def test_cases_are_read_with_their_files_stem(tmp_path):
     path = tmp_path / "few_cases.jsonl"
     case = {**RESTART, "expect": {"restart": False}}

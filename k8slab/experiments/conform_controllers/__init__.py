@@ -21,6 +21,7 @@ from k8slab.experiments.conform_controllers import (
     nodes,
     vertical,
 )
+from k8slab.experiments.conform_controllers.absent import filled
 from k8slab.experiments.conform_controllers.compare import differences
 from k8slab.experiments.conformance import Case, Outcome, records
 
@@ -64,7 +65,7 @@ class ControllersSuite:
         kind = case.given["input"]["kind"]
         if kind not in KINDS:
             raise UnknownName("kind of case", kind, KINDS)
-        actual = KINDS[kind](case.given["input"])
+        actual = KINDS[kind](filled(case.given["input"]))
         found = tuple(differences(case.given["expect"], actual, kind))
         key = (kind, "cases")
         return Outcome(not found, actual, found, {key: 1}, {key: int(not found)})

@@ -161,12 +161,13 @@ _LISTS: dict[str, Callable[..., Any]] = {
     "remove_zeros": resource_lists.remove_zeros,
     "is_negative": resource_lists.negative,
 }
+_OF_ONE = ("is_zero", "remove_zeros", "is_negative")
 
 
 def _lists(case: Json) -> Json:
     operation = _LISTS[case["op"]]
-    operands = [_amounts(case[side]) for side in ("a", "b") if case.get(side) is not None]
-    result = operation(*operands)
+    sides = ("a",) if case["op"] in _OF_ONE else ("a", "b")
+    result = operation(*(_amounts(case.get(side)) for side in sides))
     return {"result": _texts(result) if isinstance(result, dict) else result}
 
 

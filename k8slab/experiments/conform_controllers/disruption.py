@@ -21,7 +21,10 @@ Json = dict[str, Any]
 
 
 def _status(case: Json) -> Json:
-    pods = [BudgetPod(pod["name"], pod["owner"], pod["ready"], pod["deleted"]) for pod in case["pods"]]
+    pods = [
+        BudgetPod(pod["name"], pod.get("owner"), pod.get("ready", False), pod.get("deleted", False))
+        for pod in case["pods"]
+    ]
     spec = BudgetSpec(case["min_available"], case["max_unavailable"])
     disrupted = {pod: ns(at) for pod, at in case["disrupted_pods"].items()}
     status = budget_status(spec, pods, case["controllers"], disrupted, 0)
@@ -38,7 +41,7 @@ def _status(case: Json) -> Json:
 
 def _eviction(case: Json) -> Json:
     given, budget = case["pod"], case["budget"]
-    pod = EvictedPod("pod", given["phase"] or "", given["ready"] == "True", given["deleting"])
+    pod = EvictedPod("pod", given.get("phase") or "", given.get("ready") == "True", given.get("deleting", False))
     spec = BudgetSpec(unhealthy_pod_eviction_policy=case["policy"])
     status = BudgetStatus(budget["disruptions_allowed"], budget["current_healthy"], budget["desired_healthy"])
     matching = [(spec, status)] if budget["selector"] != "not matching" else []

@@ -22,11 +22,13 @@ def _budget_value(case: Json) -> Json:
 
 
 def _budget(case: Json) -> Json:
-    budgets = [
-        ActiveBudget(NodeBudget(given["nodes"], given["reasons"] and tuple(given["reasons"])), given["active"])
-        for given in case["budgets"]
-    ]
+    budgets = [_one_budget(given) for given in case["budgets"]]
     return {"allowed": {reason: allowed_for(reason, budgets, case["num_nodes"]) for reason in REASONS}}
+
+
+def _one_budget(given: Json) -> ActiveBudget:
+    reasons = given.get("reasons")
+    return ActiveBudget(NodeBudget(given["nodes"], reasons and tuple(reasons)), given.get("active", True))
 
 
 def _budget_active(case: Json) -> Json:

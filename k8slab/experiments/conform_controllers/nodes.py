@@ -151,7 +151,7 @@ class _TaintedCluster:
             self._taints[event["node"]] = [_numbered(number) for number in event["no_execute"]]
             changed = [pod for pod, (node, _) in self._pods.items() if node == event["node"]]
         else:
-            tolerations = [_tolerating(given) for given in event["tolerations"]]
+            tolerations = [_tolerating(given) for given in event.get("tolerations", ())]
             self._pods[event["pod"]] = event.get("node"), tolerations
             self.deleted_at.setdefault(event["pod"], None)
             changed = [event["pod"]]
@@ -172,7 +172,7 @@ def _numbered(number: Any) -> Taint:
 
 
 def _tolerating(given: Json) -> TimedToleration:
-    return TimedToleration(Toleration(_numbered(given["taint"]).key, "Exists", "", "NoExecute"), given["seconds"])
+    return TimedToleration(Toleration(_numbered(given["taint"]).key, "Exists", "", "NoExecute"), given.get("seconds"))
 
 
 def _queue(case: Json) -> Json:
@@ -190,7 +190,7 @@ def _queue(case: Json) -> Json:
         elif op == "order":
             results.append(list(queue))
         elif op == "try":
-            refused = {name for name, answer in operation["answers"].items() if answer != "success"}
+            refused = {name for name, answer in operation.get("answers", {}).items() if answer != "success"}
             offered = queue.hand_out(_all_but(refused), now_ns)
             results.append([name for name in offered if name not in refused])
         else:
