@@ -23,6 +23,8 @@ from k8slab.kernels.scores import Floats, Ints
 SIZE = 64
 # How finely use is told apart when nodes are ordered by it.
 _BINS = 1024
+# So many nodes' stamps are counted at once.
+_COUNTED = 1024
 _RISEN, _FALLEN = 0, 1
 # Bounds are computed otherwise than scores; by so much less they may come out.
 _SLACK = 1e-6
@@ -49,10 +51,10 @@ class Blocks(NamedTuple):
     bonus    : float64[B]
     group    : int32[N]       each node's group
     open     : int64[2, G]    where the next node of a group goes that holds more than before, or less; -1 nowhere yet
-    made     : int64[2]       blocks in use, and how many of them were made last time
+    made     : int64[3]       blocks in use, how many of them were made last time, and the stamp of those now tied
     bound    : int32[B]       scratch
     points   : int32[1, 64]   scratch
-    tied     : int32[N]       scratch
+    tied     : uint8[N]       scratch: the last stamp of each node
     """
 
     allocatable: Floats
@@ -82,7 +84,7 @@ class Blocks(NamedTuple):
     made: Ints
     bound: npt.NDArray[np.int32]
     points: npt.NDArray[np.int32]
-    tied: npt.NDArray[np.int32]
+    tied: npt.NDArray[np.uint8]
 
 
 # -- asking ------------------------------------------------------------------------
@@ -201,7 +203,7 @@ def best_in_blocks(blocks, request, c, allowed, pair, share, is_drawn, draw):
     for b in range(blocks.made[0]):
         bound[b] &= allowed[blocks.kind[b], c]
         likely = b if bound[b] > bound[likely] else likely
-    best, many, row = np.int32(1), 0, -1
+    best, many, row, stamp = np.int32(1), 0, -1, _next_stamp(blocks)
     for k in range(-1, blocks.made[0]):
         # The likeliest first: the better what was found, the fewer are looked at.
         b = likely if k < 0 else k
@@ -215,40 +217,51 @@ def best_in_blocks(blocks, request, c, allowed, pair, share, is_drawn, draw):
             continue
         if most > best:
             best, many, row = most, 0, -1
+            stamp = _next_stamp(blocks)
         for i in range(points.shape[0]):
             if points[i] == best:
                 node = blocks.node[b * SIZE + i]
-                tied[many] = node
-                many += 1 if is_drawn else 0
-                row = node if row < 0 or node < row else row
-    if is_drawn and many > 0:
-        return np.int64(_smallest(tied, many, int(draw * many)))
-    return np.int64(row)
+                if is_drawn:
+                    tied[node] = stamp
+                    many += 1
+                else:
+                    row = node if row < 0 or node < row else row
+    return _stamped(tied, stamp, int(draw * many)) if many > 0 else np.int64(row)
 
 
 @borrowing_kernel
-def _smallest(rows, count, rank):
-    """The row of this rank among the first `count`, which are reordered: Hoare's quickselect."""
-    low, high = 0, count - 1
-    while low < high:
-        pivot = rows[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while rows[i] < pivot:
-                i += 1
-            while rows[j] > pivot:
-                j -= 1
-            if i <= j:
-                rows[i], rows[j] = rows[j], rows[i]
-                i += 1
-                j -= 1
-        if rank <= j:
-            high = j
-        elif rank >= i:
-            low = i
-        else:
-            return rows[rank]
-    return rows[low]
+def _next_stamp(blocks):
+    """A stamp that no node has."""
+    made, tied = blocks.made, blocks.tied
+    made[2] += 1
+    if made[2] == 256:
+        made[2] = 1
+        tied[:] = 0
+    return np.uint8(made[2])
+
+
+@borrowing_kernel
+def _stamped(stamps, stamp, rank):
+    """The row of this rank among those that bear a stamp.
+
+    A fresh cluster's nodes are tied by the ten thousands, and to list them in order takes as long as to
+    score them.
+    """
+    start, stop = 0, min(_COUNTED, stamps.shape[0])
+    while True:
+        here = 0
+        for row in range(start, stop):
+            here += stamps[row] == stamp
+        if here > rank:
+            break
+        rank -= here
+        start, stop = stop, min(stop + _COUNTED, stamps.shape[0])
+    for row in range(start, stop):
+        if stamps[row] == stamp:
+            if rank == 0:
+                return np.int64(row)
+            rank -= 1
+    return np.int64(-1)
 
 
 # -- keeping up ----------------------------------------------------------------------

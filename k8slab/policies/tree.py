@@ -38,6 +38,8 @@ _COLUMN_NS: Final = {"lowest": 3.5, "random": 8.5}
 _LOOK_NS: Final = 4_000.0
 _LOOK_NODE_NS: Final = {"lowest": 0.45, "random": 1.2}
 _KEEP_NODE_NS: Final = 0.08
+# What a column costs once, a node: to be filled, mostly memory that the system has to clear.
+_FILL_NODE_NS: Final = 4.0
 # So few classes get a column each: that is as fast, and then the blocks needn't be compiled.
 FEW: Final = 256
 # Nodes in more groups than this would stand in blocks that are nearly empty.
@@ -73,9 +75,10 @@ def _worth_a_column(problem: Problem, ties: Ties) -> Ints:
     order = np.argsort(-many, kind="stable")
     left = 1.0 - np.append(0, np.cumsum(many[order])) / max(len(problem.pod_class), 1)
     look = _LOOK_NS + _LOOK_NODE_NS[ties] * problem.nodes
+    each = _COLUMN_NS[ties] + _FILL_NODE_NS * problem.nodes / max(len(problem.pod_class), 1)
     numbers = np.arange(problem.classes + 1)
     keep = _KEEP_NODE_NS * problem.nodes * (numbers < problem.classes)
-    return order[: int(np.argmin(_COLUMN_NS[ties] * numbers + look * left + keep))]
+    return order[: int(np.argmin(each * numbers + look * left + keep))]
 
 
 def _dtype(problem: Problem) -> type[np.unsignedinteger[Any]]:
@@ -291,8 +294,8 @@ def blocks_of(problem: Problem, leaves: Leaves, pair: Pair, spare: int = 0) -> B
         half=np.zeros(count), emptiest=np.zeros(count), fullest=np.zeros(count), low=np.zeros(count),
         high=np.zeros(count),
         lowest=codes(count), owner=codes(count), kind=codes(count), bonus=np.zeros(count), group=group,
-        open=np.zeros((2, groups), dtype=np.int64), made=np.zeros(2, dtype=np.int64),
-        bound=codes(count), points=codes(SIZE)[None], tied=codes(nodes),
+        open=np.zeros((2, groups), dtype=np.int64), made=np.zeros(3, dtype=np.int64),
+        bound=codes(count), points=codes(SIZE)[None], tied=np.zeros(nodes, dtype=np.uint8),
     )  # fmt: skip
     fill_blocks(blocks, leaves, pair)
     return blocks
