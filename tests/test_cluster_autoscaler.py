@@ -314,6 +314,8 @@ def test_eligibility_in_the_order_of_its_reasons():
     assert eligible(scale_down_disabled=True, to_be_deleted_ns=-299 * S) is Unremovable.BEING_DELETED
     assert eligible(to_be_deleted_ns=-300 * S) is Unremovable.NO_REASON
     assert eligible(allocatable={"cpu": 0, "memory": 0}) is Unremovable.UNEXPECTED_ERROR
+    # Upstream asks for the utilization before the readiness.
+    assert eligible(allocatable={"cpu": 0, "memory": 0}, ready=False) is Unremovable.UNEXPECTED_ERROR
 
 
 def test_removable_in_the_order_of_its_reasons():

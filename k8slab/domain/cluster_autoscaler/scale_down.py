@@ -66,19 +66,19 @@ def eligibility(node: Candidate, config: EligibilityConfig, now_ns: int) -> Unre
     """Why the node isn't even tried, NO_REASON if it is.
 
     A taint older than five minutes is that of a deletion which came to nothing. Utilization
-    at the threshold is allowed; that of an unready node isn't asked for.
+    at the threshold is allowed, and any on an unready node; one that can't be told is an error on both.
     """
     tainted_ns = node.to_be_deleted_ns
     if tainted_ns is not None and now_ns - tainted_ns < BEING_DELETED_NS:
         return Unremovable.BEING_DELETED
     if node.scale_down_disabled:
         return Unremovable.DISABLED
-    if not node.ready:
-        return Unremovable.NO_REASON if config.scale_down_unready_enabled else Unremovable.UNREADY_DISABLED
     try:
         found = node_utilization(node.allocatable, node.pods, config.skipped, now_ns, has_gpu=node.has_gpu)
     except InputError:
         return Unremovable.UNEXPECTED_ERROR
+    if not node.ready:
+        return Unremovable.NO_REASON if config.scale_down_unready_enabled else Unremovable.UNREADY_DISABLED
     within = found.utilization <= config.utilization_threshold
     return Unremovable.NO_REASON if within else Unremovable.NOT_UNDERUTILIZED
 
