@@ -183,11 +183,10 @@ def naive_worth_trying(nodes, unready_enabled, thresholds, gpu_group):
         if not alive or out or group < 0:
             continue
         shares = [Fraction(holds[r], has[r]) if has[r] else None for r in range(3)]
-        if gpu_group[group]:
-            within = (shares[2] or 0) <= thresholds[group]
-        else:
-            within = None not in shares[:2] and max(shares[:2]) <= thresholds[group]
-        if unready_enabled if state in (1, 2) else within:
+        if not gpu_group[group] and None in shares[:2]:
+            continue  # a share of nothing is an error, whether the node is ready or not
+        used = (shares[2] or 0) if gpu_group[group] else max(shares[:2])
+        if unready_enabled if state in (1, 2) else used <= thresholds[group]:
             found.append(row)
     return found
 

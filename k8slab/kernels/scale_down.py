@@ -60,11 +60,11 @@ def worth_trying(alive, state, group, out, allocatable, requested, rules, found)
     for node in range(alive.shape[0]):
         if not alive[node] or group[node] < 0 or out[node]:
             continue
+        is_gpu = rules.gpu_group[group[node]] and rules.gpu_rows.shape[0] > 0
+        used = _utilization(node, is_gpu, allocatable, requested, rules)
         if state[node] == rules.not_ready or state[node] == rules.unknown:
-            tried = rules.unready_enabled
+            tried = rules.unready_enabled and not np.isnan(used)
         else:
-            is_gpu = rules.gpu_group[group[node]] and rules.gpu_rows.shape[0] > 0
-            used = _utilization(node, is_gpu, allocatable, requested, rules)
             tried = used <= rules.threshold[group[node]]
         if tried:
             found[count] = node
