@@ -63,7 +63,8 @@ def columns_of(problem: Problem, ties: Ties) -> npt.NDArray[np.int32]:
     if problem.classes > FEW and len(groups_of(problem)[1]) <= MOST_GROUPS:
         chosen = _worth_a_column(problem, ties)
     # Classes that use resources alike like the same nodes: side by side they change together, 32 by 32.
-    asked = [problem.request[row] / max(problem.allocatable[row].mean(), 1.0) for row in (pair.first, pair.second)]
+    mean = problem.allocatable.sum(axis=1) / max(problem.allocatable.shape[1], 1)
+    asked = [problem.request[row] / max(mean[row], 1.0) for row in (pair.first, pair.second)]
     column = np.full(problem.classes, -1, dtype=np.int32)
     column[chosen[np.argsort((asked[0] - asked[1])[chosen], kind="stable")]] = np.arange(len(chosen))
     return column
