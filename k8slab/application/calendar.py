@@ -73,8 +73,10 @@ class LeaperPort(Protocol):
     def covers(self) -> Collection[ControllerPort]:
         """The controllers that it stands for."""
 
-    def leap(self, before_ns: int, beside: Collection[FarSighted]) -> bool:
+    def leap(self, before_ns: int, beside: Collection[FarSighted], *, some_may_wait: bool) -> bool:
         """Live through all that they do before this instant, and these look ahead beside them.
+
+        some_may_wait : whether an instant in which a pod finds no node may be one of them
 
         False, and nobody went ahead, where that must go step by step.
         """
@@ -88,7 +90,8 @@ class Calendar:
     lock        : held while an instant's controllers run; the state's, where others use the state as well
 
     A controller that has `heeds_pods = False` promises not to be woken by pods that come,
-    are bound and succeed; if all do, a leaper may live through long stretches of that.
+    are bound and succeed; if all do, a leaper may live through long stretches of that. One that
+    has `heeds_waiting = True` beside is woken by pods that find no node.
     """
 
     leaper: LeaperPort | None = None
@@ -185,8 +188,9 @@ class Calendar:
                 before_ns = before_ns if due_ns is None else min(before_ns, due_ns)
         if before_ns <= at_ns:
             return False
+        some_may_wait = not any(getattr(one, "heeds_waiting", False) for one in self._controllers)
         with self._lock:
-            return leaper.leap(before_ns, self._far_sighted)
+            return leaper.leap(before_ns, self._far_sighted, some_may_wait=some_may_wait)
 
     @staticmethod
     def _run(controller: ControllerPort, now_ns: int) -> bool:

@@ -72,9 +72,9 @@ class Stretch:
         self._force = force
         self.covers: tuple[ControllerPort, ...] = (arrivals, kubelets, workloads, scheduler)
 
-    def leap(self, before_ns: int, beside: Collection[FarSighted] = ()) -> bool:
+    def leap(self, before_ns: int, beside: Collection[FarSighted] = (), *, some_may_wait: bool = True) -> bool:
         """Live through all instants before this one; False, and nothing done, where that can't be done at once."""
-        if not self._quiet():
+        if not self._quiet() or (len(self._scheduler.queue) and not some_may_wait):
             return False
         now_ns = self._clock.now()
         starts_ns = self._workloads.next_ns(now_ns)
@@ -90,6 +90,7 @@ class Stretch:
         stop_ns = before_ns
         if count or len(ending):
             course = self._course(at[:count], rows[:count], lasting[:count], ends_ns, ending, before_ns)
+            course.pods.may_wait[:] &= some_may_wait
             lived = self._placer.live(course)
             stop_ns = now_ns if lived is None else lived.before_ns
             later = int(np.searchsorted(ends_ns, stop_ns))

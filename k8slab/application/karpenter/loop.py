@@ -84,6 +84,7 @@ class Karpenter:
 
     rank: int = Rank.AUTOSCALING
     heeds_pods = False
+    heeds_waiting = True
 
     def __init__(
         self,
