@@ -65,8 +65,8 @@ class _Looking:
     next_ns: int
     command: Command | None = None
     method: int = 0
-    # The state's version and the options of the last look that found nothing, and until when it would again.
-    fruitless: tuple[int, bytes] = (-1, b"")
+    # The state's version and the nodes that came at the last look that found nothing, and until when it would again.
+    fruitless: tuple[int, int] = (-1, 0)
     until_ns: int = 0
     numbers: int = 0
     replacing: list[_Replacing] = field(default_factory=list)
@@ -224,10 +224,10 @@ class Karpenter:
     def _next_command(self, now_ns: int) -> Command | None:
         """What the first method proposes that proposes anything, from the one on whose turn it is."""
         looking = self._looking
-        usable = self._launcher.usable(now_ns)
-        key = (self._state.version, usable.tobytes())
+        key = (self._state.version, int(self._provider.upcoming().sum()))
         if key == looking.fruitless and now_ns < looking.until_ns:
             return None
+        usable = self._launcher.usable(now_ns)
         found = self._disruption.look(now_ns)
         first, looking.method = looking.method, 0
         for number in range(first, len(METHODS)):
