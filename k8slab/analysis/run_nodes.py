@@ -115,7 +115,7 @@ def node_groups(run: Run, ax: Axes | None = None) -> Axes:
 
     frame = run.frames.node_groups
     if not len(frame):
-        raise InputError("the run has no node groups; wanted a ClusterAutoscaler among its autoscalers")
+        raise InputError("the run has no node groups; wanted a ClusterAutoscaler or Karpenter among its autoscalers")
     ax = style.new_axes(ax, 9.0, 4.2)
     names = list(dict.fromkeys(frame["group"]))
     first = frame[frame["group"] == names[0]]
@@ -143,7 +143,7 @@ def cost(run: Run, ax: Axes | None = None) -> Axes:
 
     frame = run.frames.node_groups
     if not len(frame):
-        raise InputError("the run has no node groups; wanted a ClusterAutoscaler among its autoscalers")
+        raise InputError("the run has no node groups; wanted a ClusterAutoscaler or Karpenter among its autoscalers")
     ax = style.new_axes(ax, 9.0, 3.6)
     total = frame.groupby(["start_ns", "end_ns"], sort=True)["cost_per_hour"].sum().reset_index()
     edges, scale = time_of(total["start_ns"].to_numpy(), total["end_ns"].to_numpy())
