@@ -8,8 +8,9 @@ import pytest
 import k8slab
 from k8slab.analysis.run_nodes import _mean_count
 from k8slab.domain.cluster_autoscaler.backoff import GroupBackoff
-from k8slab.domain.columns import NEVER
+from k8slab.domain.columns import NEVER, Codes
 from k8slab.domain.instants import SECOND_NS as S
+from k8slab.domain.pod_spec import HOSTNAME, PodSpec, PodTerm, Requirement
 from k8slab.errors import InputError, UnknownName
 from k8slab.experiments.scenario import scenario_of
 from k8slab.simulation import (
@@ -251,6 +252,18 @@ def test_taints_labels_and_daemon_sets_are_seen_before_a_node_is_there():
     big = DaemonSet("big", {"cpu": "5", "memory": "1Gi"})
     with pytest.raises(InputError, match=r"node group 'home': instance type 'four' is too small for daemon set 'big'"):
         simulated(groups, [big])
+
+
+def test_pods_apart_by_host_ask_for_a_node_each_at_once():
+    web = (Requirement("app", "In", ("web",)),)
+    apart = PodSpec(anti_affinity=(PodTerm(HOSTNAME, web, ("default",)),))
+    pods = k8slab.Workload.of(
+        [f"web-{n}" for n in range(4)], [[500, 2**30, 1]] * 4, labels={"app": Codes.constant("web", 4)},
+        specs=Codes.constant(apart, 4),
+    )  # fmt: skip
+    run = simulated([NodeGroup(name="a", instance_type=FOUR, initial=1, max_size=9)], pods)
+    assert steps(run, "action", "nodes")[0] == ("scale-up", 3)
+    assert run.frames.pods["node"].nunique() == 4
 
 
 def test_scoring_finds_as_many_nodes():

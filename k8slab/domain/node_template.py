@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from k8slab.domain.columns import Codes, Ints, Names, NodeColumns, PlacedPods, Taints
+from k8slab.domain.pod_spec import HOSTNAME
 from k8slab.domain.resources import ResourceSchema
 
 
@@ -37,17 +38,21 @@ def columns_of(templates: Sequence[NodeTemplate], schema: ResourceSchema) -> Nod
 
 
 def with_templates(nodes: NodeColumns, templates: Sequence[NodeTemplate]) -> NodeColumns:
-    """The columns with a node for each of these after the others; daemon sets' pods count as usage."""
+    """The columns with a node for each of these after the others; daemon sets' pods count as usage.
+
+    Each bears a name of its own, and as its host's unless the template says another.
+    """
     count, more = len(nodes), len(templates)
     none: Ints = np.zeros((len(nodes.schema), 0), dtype=np.int64)
-    keys = dict.fromkeys([*nodes.labels, *(key for one in templates for key in one.labels)])
+    names = [f"{one.name}#{number}" for number, one in enumerate(templates)]
+    told = [{HOSTNAME: name, **one.labels} for name, one in zip(names, templates, strict=True)]
     labels = {
-        key: (nodes.labels.get(key) or Codes.none(count)).joined(Codes.of([one.labels.get(key) for one in templates]))
-        for key in keys
+        key: (nodes.labels.get(key) or Codes.none(count)).joined(Codes.of([one.get(key) for one in told]))
+        for key in dict.fromkeys([*nodes.labels, *(key for one in told for key in one)])
     }
     return NodeColumns(
         schema=nodes.schema,
-        names=Names([*nodes.names, *(f"{one.name}#{number}" for number, one in enumerate(templates))]),
+        names=Names([*nodes.names, *names]),
         allocatable=np.concatenate([nodes.allocatable, none, *(one.allocatable[:, None] for one in templates)], axis=1),
         requested=np.concatenate([nodes.requested, none, *(one.overhead[:, None] for one in templates)], axis=1),
         alive=np.concatenate([nodes.alive, np.ones(more, dtype=np.bool_)]),
