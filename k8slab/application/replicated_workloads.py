@@ -9,7 +9,9 @@ from k8slab.domain.ports import ClusterStatePort, EventSinkPort, IntentPort
 from k8slab.domain.replicas import replicate
 
 # Of the pods that there are only whoever leads keeps count, and reads it off the state when it begins to.
-_MEMORY: Final = ("_daemons", "_failed", "_made", "_numbers", "_pods", "_replicas", "_specs", "_starts", "_succeeded")
+_MEMORY: Final = (
+    "_daemons", "_failed", "_made", "_numbered", "_numbers", "_pods", "_replicas", "_specs", "_starts", "_succeeded",
+)  # fmt: skip
 
 
 class ReplicatedWorkloads(WorkloadController):

@@ -1,8 +1,8 @@
-"""Workloads that are kept at a number of pods: deployments, jobs, daemon sets. Lost pods are made anew."""
+"""Workloads kept at a number of pods: deployments, stateful sets, jobs, daemon sets. Lost pods are made anew."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -10,18 +10,21 @@ import numpy as np
 
 from k8slab.application.admission import Admission
 from k8slab.application.calendar import Rank
-from k8slab.domain.columns import Codes, Codes32, Ints, Names, Tolerations
+from k8slab.application.stateful_sets import Member, next_step
+from k8slab.domain.columns import NEVER, Codes, Codes32, Ints, Names, Tolerations
 from k8slab.domain.instants import SECOND_NS
 from k8slab.domain.models import POD_PHASES, PodPhase
 from k8slab.domain.pod_spec import PLAIN, PodSpec
 from k8slab.domain.ports import ClusterStatePort, EventSinkPort
 from k8slab.errors import InputError, UnknownName
 
-Kind = Literal["Deployment", "Job", "DaemonSet"]
+Kind = Literal["Deployment", "StatefulSet", "Job", "DaemonSet"]
 _FAILED: Final = POD_PHASES.index(PodPhase.FAILED)
 _SUCCEEDED: Final = POD_PHASES.index(PodPhase.SUCCEEDED)
 _PENDING: Final = POD_PHASES.index(PodPhase.PENDING)
 _ENDS: Final = ("FINISHED", "POD_REMOVED", "LEAVING", "UNBOUND")
+# What makes a pod ready, or not: a stateful set's others wait for that.
+_READINESS: Final = ("BOUND", "RESTARTED", "READY")
 _NODES: Final = ("NODE_ADDED", "NODE_REMOVED", "NODE_STATE", "NODE_UPDATED")
 # A daemon set's pod that found no room on its node is tried again so often.
 RETRY_NS: Final = 60 * SECOND_NS
@@ -32,7 +35,8 @@ class WorkloadSpec:
     """A workload, and what its pods are like.
 
     request  : int64[R]
-    replicas : of a deployment; a job's parallelism; a daemon set has as many as there are nodes
+    replicas : of a deployment or stateful set; a job's parallelism; a daemon set has as many as there are nodes
+    parallel : a stateful set's pods don't wait for one another
     completions, backoff_limit : of a job: how many must succeed, and how many may fail
     start_ns : it has no pods before
     """
@@ -50,6 +54,7 @@ class WorkloadSpec:
     completions: int = 1
     backoff_limit: int = 6
     start_ns: int = 0
+    parallel: bool = False
 
 
 class WorkloadController:
@@ -93,6 +98,9 @@ class WorkloadController:
         self._gone: list[Ints] = []
         self._daemons: list[int] = []
         self._retry_ns: int | None = None
+        # Of stateful sets: the number of each pod by row, and when to look at a set again.
+        self._numbered: dict[int, dict[int, int]] = {}
+        self._again: dict[int, int] = {}
         self._refused: dict[int, str] = {}
         self._seen = state.version
         for spec in specs:
@@ -115,6 +123,8 @@ class WorkloadController:
         self._starts.sort()
         if spec.kind == "DaemonSet":
             self._daemons.append(owner)
+        if spec.kind == "StatefulSet":
+            self._numbered[owner] = {}
         return owner
 
     def owner(self, name: str) -> int:
@@ -182,6 +192,8 @@ class WorkloadController:
         rows = np.flatnonzero(state.pod_alive & (owner_of >= 0))
         count = len(self._specs)
         self._pods = [rows[owner_of[rows] == owner].tolist() for owner in range(count)]
+        for owner in self._numbered:
+            self._numbered[owner] = {row: _number_of(state.pod_name(row)) for row in self._pods[owner]}
         self._made = np.bincount(owner_of[owner_of >= 0], minlength=count).tolist()
         self._members, self._gone = (rows, owner_of[rows].copy()), []
         self._succeeded, self._failed = [0] * count, [0] * count
@@ -198,6 +210,8 @@ class WorkloadController:
         times = [start for start, _ in self._starts[:1]]
         if self._retry_ns is not None:
             times.append(self._retry_ns)
+        if self._again:
+            times.append(min(self._again.values()))
         return min(times, default=None)
 
     def run_once(self, now_ns: int) -> None:
@@ -207,6 +221,7 @@ class WorkloadController:
         if self._retry_ns is not None and self._retry_ns <= now_ns:
             self._retry_ns = None
             self._dirty.update(self._daemons)
+        self._dirty.update(owner for owner, at_ns in self._again.items() if at_ns <= now_ns)
         waiting = {owner for start, owner in self._starts}
         for owner in sorted(self._dirty - waiting):
             self._reconcile(owner, now_ns)
@@ -223,6 +238,8 @@ class WorkloadController:
                     self._count_ends(change.verb, change.value, owners)
             elif change.verb in _NODES:
                 self._dirty.update(self._daemons)
+            elif self._numbered and change.verb in _READINESS:
+                self._dirty.update(self._numbered.keys() & set(owner_of[change.pod_rows].tolist()))
 
     def _count_ends(self, verb: str, value: int, owners: Codes32) -> None:
         if verb == "FINISHED":
@@ -235,6 +252,9 @@ class WorkloadController:
         spec = self._specs[owner]
         if spec.kind == "DaemonSet":
             self._cover(owner, active, now_ns)
+            return
+        if spec.kind == "StatefulSet":
+            self._go_on(owner, now_ns)
             return
         wanted = self._replicas[owner] if spec.kind == "Deployment" else self._job_wants(owner)
         if len(active) < wanted:
@@ -296,12 +316,13 @@ class WorkloadController:
             self.gate.refused(verdict.message, now_ns, who=spec.name)
         return verdict.admitted
 
-    def _make(self, owner: int, count: int) -> Ints:
+    def _make(self, owner: int, count: int, numbers: Sequence[int] | None = None) -> Ints:
+        """So many pods more. numbers : in their names, by default those that nobody had"""
         spec = self._specs[owner]
         first = self._made[owner]
         self._made[owner] += count
         rows = self._state.add_pods(
-            Names([f"{spec.name}-{number}" for number in range(first, first + count)]),
+            Names([f"{spec.name}-{number}" for number in numbers or range(first, first + count)]),
             np.broadcast_to(spec.request, (count, len(spec.request))),
             namespaces=Codes.constant(spec.namespace, count),
             tolerations=Codes.constant(spec.tolerations, count),
@@ -326,6 +347,31 @@ class WorkloadController:
         self._pods[owner] = [row for row in self._pods[owner] if row not in gone]
         self._gone.append(rows)
 
+    # -- stateful sets ----------------------------------------------------------------------
+
+    def _go_on(self, owner: int, now_ns: int) -> None:
+        """Make and remove what is next, until somebody has to be waited for."""
+        state, spec, numbered = self._state, self._specs[owner], self._numbered[owner]
+        while True:
+            self._active(owner)
+            there = self._pods[owner]
+            for row in numbered.keys() - set(there):
+                del numbered[row]
+            members = {
+                numbered[row]: Member(row, int(state.pod_ready_ns[row]), bool(state.pod_leaving[row])) for row in there
+            }
+            step = next_step(members, self._replicas[owner], now_ns, parallel=spec.parallel)
+            made = step.make[: self._admitted(owner, len(step.make), now_ns)] if step.make else ()
+            if made:
+                numbered.update(zip(self._make(owner, len(made), made).tolist(), made, strict=True))
+            if step.remove:
+                self._remove(owner, np.array(step.remove, dtype=np.int64))
+            if step.again_ns != now_ns:
+                break
+        self._again.pop(owner, None)
+        if step.again_ns != NEVER:
+            self._again[owner] = step.again_ns
+
     # -- daemon sets ------------------------------------------------------------------------
 
     def _cover(self, owner: int, active: Ints, now_ns: int) -> None:
@@ -343,3 +389,7 @@ class WorkloadController:
             state.bind(self._make(owner, count), there[:count])
         if not fits.all():
             self._retry_ns = now_ns + RETRY_NS
+
+
+def _number_of(name: str) -> int:
+    return int(name.rpartition("-")[2])

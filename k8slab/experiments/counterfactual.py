@@ -107,9 +107,13 @@ class Counterfactual:
         """One row a pod that came in both of the first pair, by name: its wait, restarts and node in each, and the
         differences."""
         columns: list[Any] = ["pod", "node", *_DIFFERENCES]
-        both = self.base.frames.pods[columns].merge(
-            self.other.frames.pods[columns], on="pod", suffixes=("_base", "_other"), validate="one_to_one"
+        one, two = (
+            # A stateful set gives a name again: the first of it is compared with the first, and so on.
+            pods[columns].assign(again=pods.groupby("pod").cumcount())
+            for pods in (self.base.frames.pods, self.other.frames.pods)
         )
+        both = one.merge(two, on=["pod", "again"], suffixes=("_base", "_other"), validate="one_to_one")
+        both = both.drop(columns="again")
         for name in _DIFFERENCES:
             both[f"{name}_difference"] = both[f"{name}_other"] - both[f"{name}_base"]
         return both

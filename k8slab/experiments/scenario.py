@@ -21,7 +21,7 @@ from k8slab.simulation.arrivals import ARRIVALS
 from k8slab.simulation.distributions import DISTRIBUTIONS
 from k8slab.simulation.store import Store
 from k8slab.simulation.usage import Load, Usage
-from k8slab.simulation.workloads import DaemonSet, Deployment, Job, PodStream
+from k8slab.simulation.workloads import DaemonSet, Deployment, Job, PodStream, StatefulSet
 from k8slab.units import amount, duration_ns
 
 Table = Mapping[str, Any]
@@ -36,7 +36,8 @@ AUTOSCALERS: Final[dict[str, str]] = {
     "karpenter": "k8slab.simulation.karpenter:Karpenter",
 }
 
-TOP: Final = ("seed", "until", "policy", "cluster", "trace", "stream", "deployment", "job", "daemonset",
+WORKLOADS: Final = {"deployment": Deployment, "statefulset": StatefulSet, "job": Job, "daemonset": DaemonSet}
+TOP: Final = ("seed", "until", "policy", "cluster", "trace", "stream", *WORKLOADS,
               "autoscaler", "fault", "health", "budget", "drain", "namespace", "priority_classes", "store")  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def scenario_of(table: Table, source: str = "scenario", *, folder: Path | None =
     cluster = reader.cluster(settings)
     parts = reader.parts(settings, cluster)
     if not parts:
-        raise InputError(f"{source}: nothing to run; wanted at least one trace, stream, deployment, job or daemonset")
+        raise InputError(f"{source}: nothing to run; wanted at least one trace, stream, {', '.join(WORKLOADS)}")
     name = settings.get("policy", "kube-default")
     if not isinstance(name, str) or name not in (*policy_names(), *gpu_policy_names()):
         reader.fail("policy", UnknownName("policy", name, (*policy_names(), *gpu_policy_names())))
@@ -177,7 +178,7 @@ class _Reader:
             found.append(self.trace(table, where))
         for table, where in self.tables(settings, "stream"):
             found.append(self.stream(table, where, cluster))
-        for key, kind in ("deployment", Deployment), ("job", Job), ("daemonset", DaemonSet):
+        for key, kind in WORKLOADS.items():
             for table, where in self.tables(settings, key):
                 found += self.workloads(kind, table, where)
         return found

@@ -16,7 +16,7 @@ from k8slab.simulation.drains import Drain
 from k8slab.simulation.fault_times import FaultTargets
 from k8slab.simulation.faults import KINDS
 from k8slab.simulation.health import DisruptionBudget, Health
-from k8slab.simulation.workloads import DaemonSet, Deployment, Job
+from k8slab.simulation.workloads import DaemonSet, Deployment, Job, StatefulSet
 from k8slab.units import duration_ns
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def health_of(reader: _Reader, settings: Table, cluster: Cluster, parts: Sequenc
         arguments["detector"] = _detector(reader, table["detector"], "[health.detector]")
     compare = reader.table(table.get("compare", {}), "[health.compare]")
     probes = reader.table(table.get("probes", {}), "[health.probes]")
-    names = [part.name for part in parts if isinstance(part, Deployment | Job | DaemonSet)]
+    names = [part.name for part in parts if isinstance(part, Deployment | StatefulSet | Job | DaemonSet)]
     arguments["compare"] = {name: _detector(reader, one, f"[health.compare.{name}]") for name, one in compare.items()}
     arguments["probes"] = {name: _probes(reader, one, f"[health.probes.{name}]") for name, one in probes.items()}
     for name in probes:

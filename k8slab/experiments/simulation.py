@@ -35,7 +35,7 @@ class Simulation:
 
     cluster     : the nodes, and what already runs there
     workload    : a Workload, whose pods come at its arrival_ns (at once, if it has none) and run for its
-                  duration_ns (on and on); or a PodStream, Deployment, Job or DaemonSet; or several of these
+                  duration_ns (on and on); or a PodStream, Deployment, StatefulSet, Job or DaemonSet; or several
     autoscalers : of k8slab.simulation.autoscalers
     faults      : of k8slab.simulation.faults
     health      : who watches and heals, see k8slab.simulation.health.Health; Kubernetes' own ways by default
@@ -185,9 +185,9 @@ class Simulation:
 
 def _parts_of(workload: Part | Sequence[Part]) -> tuple[Part, ...]:
     from k8slab.datasets import Workload
-    from k8slab.simulation.workloads import DaemonSet, Deployment, Job, PodStream
+    from k8slab.simulation.workloads import DaemonSet, Deployment, Job, PodStream, StatefulSet
 
-    kinds = (Workload, PodStream, Deployment, Job, DaemonSet)
+    kinds = (Workload, PodStream, Deployment, StatefulSet, Job, DaemonSet)
     parts = (workload,) if isinstance(workload, kinds) else tuple(workload)
     for part in parts:
         if not isinstance(part, kinds):

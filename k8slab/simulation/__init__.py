@@ -1,7 +1,7 @@
 """Worlds that run in virtual time: a cluster that lives, elections by the million, a laboratory for Raft's core.
 
-What a `k8slab.Simulation` is told is made of these: what runs (PodStream, Deployment, Job,
-DaemonSet), when it comes (Poisson, Diurnal, Bursts, Replay), how long it lasts (Exponential,
+What a `k8slab.Simulation` is told is made of these: what runs (PodStream, Deployment, StatefulSet,
+Job, DaemonSet), when it comes (Poisson, Diurnal, Bursts, Replay), how long it lasts (Exponential,
 Weibull, LogNormal, Uniform, Fixed, Empirical), and what it uses (Usage, Load); what scales it
 (HorizontalAutoscaler, ThresholdAutoscaler), what breaks (NodeFailures, ZoneFailures, PodCrashes
 and the other faults), and who watches and heals (Health, DisruptionBudget, Drain). What nodes an
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from k8slab.simulation.workloads import Deployment as Deployment
     from k8slab.simulation.workloads import Job as Job
     from k8slab.simulation.workloads import PodStream as PodStream
+    from k8slab.simulation.workloads import StatefulSet as StatefulSet
 
 _HOMES = {
     **dict.fromkeys(("Bursts", "Diurnal", "Poisson", "Replay"), "arrivals"),
@@ -101,7 +102,7 @@ _HOMES = {
     "Store": "store",
     "VerticalAutoscaler": "vertical",
     **dict.fromkeys(("Load", "Usage"), "usage"),
-    **dict.fromkeys(("DaemonSet", "Deployment", "Job", "PodStream"), "workloads"),
+    **dict.fromkeys(("DaemonSet", "Deployment", "Job", "PodStream", "StatefulSet"), "workloads"),
 }
 
 __all__ = [*_HOMES]

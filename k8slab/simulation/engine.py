@@ -27,7 +27,7 @@ from k8slab.simulation.distributions import as_distribution
 from k8slab.simulation.kubelets import Kubelets
 from k8slab.simulation.stretch import PlayerPort, Stretch
 from k8slab.simulation.usage import PodUsage, Usage
-from k8slab.simulation.workloads import DaemonSet, Deployment, Job, Part, PodStream
+from k8slab.simulation.workloads import DaemonSet, Deployment, Job, Part, PodStream, StatefulSet
 from k8slab.simulation.world import World
 from k8slab.state.cluster_state import ClusterState
 from k8slab.units import amount, duration_ns
@@ -145,10 +145,10 @@ class _Births:
     def __init__(self, streams: Streams, kubelets: Kubelets) -> None:
         self._streams = streams
         self._kubelets = kubelets
-        self._parts: dict[int, Deployment | Job | DaemonSet] = {}
+        self._parts: dict[int, Deployment | StatefulSet | Job | DaemonSet] = {}
         self._dice: dict[int, tuple[np.random.Generator, np.random.Generator]] = {}
 
-    def add(self, owner: int, part: Deployment | Job | DaemonSet) -> None:
+    def add(self, owner: int, part: Deployment | StatefulSet | Job | DaemonSet) -> None:
         """The workload of this number."""
         self._parts[owner] = part
         self._dice[owner] = (
@@ -166,7 +166,7 @@ class _Births:
         self.usage.set_share(rows, part.usage, usage)
 
 
-def _spec(part: Deployment | Job | DaemonSet, schema: ResourceSchema) -> WorkloadSpec:
+def _spec(part: Deployment | StatefulSet | Job | DaemonSet, schema: ResourceSchema) -> WorkloadSpec:
     amounts = {name: amount(name, value, f"{part}, {name}") for name, value in part.requests.items()}
     spec = WorkloadSpec(
         name=part.name,
@@ -180,6 +180,8 @@ def _spec(part: Deployment | Job | DaemonSet, schema: ResourceSchema) -> Workloa
     )
     if isinstance(part, Deployment):
         return replace(spec, kind="Deployment", replicas=part.replicas)
+    if isinstance(part, StatefulSet):
+        return replace(spec, kind="StatefulSet", replicas=part.replicas, parallel=part.parallel)
     if isinstance(part, Job):
         return replace(
             spec, kind="Job", replicas=part.parallelism, completions=part.completions,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from k8slab.datasets.workload import Workload
 from k8slab.errors import InputError
@@ -84,6 +84,36 @@ class Deployment(_Template):
         self._whole("replicas", self.replicas, 0)
 
 
+# Each takes a round of the loops in one instant, of which there are a thousand.
+MOST_AT_ONCE: Final = 300
+
+
+@dataclass(frozen=True)
+class StatefulSet(_Template):
+    """Pods with names that stay, NAME-0 to NAME-(replicas - 1): one that is lost comes back under its name.
+
+    They are made in order, each when those before it are ready; one on a node that is lost is replaced only
+    when it is known to be gone, as two of one name must never run.
+
+    replicas : how many
+    parallel : podManagementPolicy Parallel: they don't wait for one another
+    """
+
+    replicas: int = 1
+    parallel: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._whole("replicas", self.replicas, 0)
+        if not isinstance(self.parallel, bool):
+            raise InputError(f"{self}: parallel={self.parallel!r}; wanted true or false")
+        if self.replicas > MOST_AT_ONCE and not self.parallel and not duration_ns(self.startup):
+            raise InputError(
+                f"{self}: {self.replicas:,} replicas in turn that all are ready at once; wanted a startup above 0, "
+                f"parallel=True, or {MOST_AT_ONCE} replicas at most"
+            )
+
+
 @dataclass(frozen=True)
 class Job(_Template):
     """Pods that run to an end: so many must succeed, so many at a time.
@@ -113,4 +143,4 @@ class DaemonSet(_Template):
     """A pod on every node, whatever state the node is in; put there by its own controller, where there is room."""
 
 
-Part = Workload | PodStream | Deployment | Job | DaemonSet
+Part = Workload | PodStream | Deployment | StatefulSet | Job | DaemonSet
