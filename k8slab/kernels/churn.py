@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from k8slab.kernels._jit import borrowing_kernel, kernel
+from k8slab.kernels.pair import Pair, score_by_pair
 from k8slab.kernels.scores import Asked, Floats, Scoring, score_pairs
 
 SIZE = 8
@@ -26,6 +27,7 @@ class Board(NamedTuple):
     allowed     : bool[N, C]        may a class use a node, as far as both are described
     bonus       : float64[N]        a score that depends on the node alone
     scoring     : how scores are computed
+    pair        : the same as a sum over two resources, which is faster; None where they aren't one
     """
 
     points: npt.NDArray[np.int32]
@@ -36,6 +38,7 @@ class Board(NamedTuple):
     allowed: npt.NDArray[np.bool_]
     bonus: Floats
     scoring: Scoring
+    pair: Pair | None
 
 
 @kernel
@@ -52,9 +55,9 @@ def scratch_for(board):
 
 
 @borrowing_kernel
-def rescore_one(board, node, scratch):
-    """A node holds more or less than before, or is described otherwise."""
-    used, can, part, total, top = scratch
+def _score_by_plugins(board, node, scratch):
+    """Fill the node's points, whether a pod fits or not."""
+    used, can, part, total, _ = scratch
     request = board.request
     for r in range(request.shape[0]):
         has, holds = board.allocatable[node, r], board.requested[node, r]
@@ -62,16 +65,37 @@ def rescore_one(board, node, scratch):
             can[r, c] = has
             used[r, c] = holds + request[r, c]
     score_pairs(Asked(used, request, used, request, used, request), can, board.scoring, part, total)
-    # Floats that say whether it fits: booleans are an eighth as wide, and would end SIMD.
-    for c in range(total.shape[0]):
-        part[c] = 1.0 if board.allowed[node, c] else 0.0
-    for r in range(request.shape[0]):
-        for c in range(total.shape[0]):
-            left = can[r, c] - used[r, c] if request[r, c] > 0.0 else 0.0
-            part[c] = part[c] if left >= 0.0 else 0.0
     extra = board.bonus[node] + 1.0
     for c in range(total.shape[0]):
-        board.points[node, c] = np.int32((total[c] + extra) * part[c])
+        board.points[node, c] = np.int32(total[c] + extra)
+
+
+@borrowing_kernel
+def _score(board, node, pair, scratch):
+    if pair is None:
+        _score_by_plugins(board, node, scratch)
+    # Asked again so that numba leaves it out where there is none.
+    if pair is not None:
+        has, holds = board.allocatable[node], board.requested[node]
+        score_by_pair(has, holds, board.request, board.bonus[node], pair, board.points[node])
+
+
+@borrowing_kernel
+def rescore_one(board, node, scratch):
+    """A node holds more or less than before, or is described otherwise."""
+    _, _, part, _, top = scratch
+    request, points = board.request, board.points[node]
+    _score(board, node, board.pair, scratch)
+    # Floats that say whether it fits: booleans are an eighth as wide, and would end SIMD.
+    for c in range(part.shape[0]):
+        part[c] = 1.0 if board.allowed[node, c] else 0.0
+    for r in range(request.shape[0]):
+        left = board.allocatable[node, r] - board.requested[node, r]
+        for c in range(part.shape[0]):
+            short = request[r, c] - left if request[r, c] > 0.0 else 0.0
+            part[c] = part[c] if short <= 0.0 else 0.0
+    for c in range(part.shape[0]):
+        points[c] = points[c] if part[c] > 0.0 else 0
     _raise(board, node // SIZE, top)
 
 

@@ -13,7 +13,7 @@ from k8slab.domain.columns import Ints, NodeColumns, PodColumns
 from k8slab.domain.ports import Change, ClusterStatePort
 from k8slab.kernels.course_columns import Course, Lived, Told
 from k8slab.policies import plugins
-from k8slab.policies.compiled import Problem, allowed_nodes, grouped, in_units, is_static, sites
+from k8slab.policies.compiled import Problem, allowed_nodes, grouped, in_units, is_static, pair_of, sites
 from k8slab.policies.engine import node_by_node
 from k8slab.policies.placer import Placer
 from k8slab.policies.plugins import Mask
@@ -350,6 +350,7 @@ def _room_for(problem: Problem, nodes: int) -> Board:
         allowed=np.zeros((nodes, classes), dtype=np.bool_),
         bonus=np.zeros(nodes),
         scoring=problem.scoring,
+        pair=pair_of(problem),
     )
 
 
