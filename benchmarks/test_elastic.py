@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 
 import numpy as np
@@ -78,8 +79,9 @@ def autoscaled(pods: int, days: float) -> Simulation:
     return Simulation(cluster_of(groups), stream, autoscalers=[autoscaler])
 
 
-@pytest.mark.parametrize("share", [0.1])
+@pytest.mark.parametrize("share", [0.03, 0.1, 1.0])
 def test_a_part_of_the_autoscaled_week(share, record_property):
+    """Near linear in time; 90 s are wanted of the whole, which isn't reached yet."""
     simulation = autoscaled(500_000, 7)
     simulation.run("20m")
     began = time.process_time()
@@ -87,6 +89,13 @@ def test_a_part_of_the_autoscaled_week(share, record_property):
     seconds = time.process_time() - began
     record_property("cpu_s", seconds)
     nodes = run.frames.node_groups.groupby("start_ns")["nodes"].sum()
-    print(f"{share:g} of the week: {seconds:.1f} s of CPU; {nodes.min():,.0f} to {nodes.max():,.0f} nodes; {run}")
+    pods = hashlib.sha256(run.frames.pods.to_csv().encode()).hexdigest()[:12]
+    print(
+        f"{share:g} of the week: {seconds:.1f} s of CPU; {nodes.min():,.0f} to {nodes.max():,.0f} nodes; {run}; "
+        f"{run.metrics['node_hours'][0]:,.0f} node hours, pods {pods}"
+    )
     assert run.metrics["nodes_launched"][0] > 0
+    assert run.metrics["pods_placed"][0] + run.metrics["pods_never_placed"][0] == run.metrics["pods_arrived"][0]
     assert run.metrics["pods_never_placed"][0] < 0.01 * run.metrics["pods_arrived"][0]
+    # Money is for nodes that are there or on their way: no less than for those that are there.
+    assert run.metrics["node_hours"][0] >= run.metrics["nodes_ready_mean"][0] * 7 * 24 * share * 0.999
