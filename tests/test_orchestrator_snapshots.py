@@ -195,7 +195,8 @@ def test_nothing_that_an_object_has_in_mind_is_left_out_of_snapshots():
     assert parts["records"].keys() == {"pods", "nodes", "claims", "stranded"}
     # Who asks whom, or what is read off the state by whoever comes to lead.
     assert vars(live.workloads).keys() - parts["workloads"].keys() == {
-        "_state", "_sink", "_intents", "_born", "_dirty", "_members", "_gone", "_refused", "_retry_ns", "_seen",
+        "_state", "_sink", "_intents", "_again", "_born", "_dirty", "_members", "_gone", "_refused", "_retry_ns",
+        "_seen",
     }  # fmt: skip
 
 
