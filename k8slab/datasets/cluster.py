@@ -173,7 +173,7 @@ class Cluster:
 
         What `save` wrote beside it (nodes.bound.csv, nodes.nominated.csv, nodes.objects.json) comes along.
         """
-        from k8slab.datasets.frames import load_cluster
+        from k8slab.datasets.frame_files import load_cluster
 
         return load_cluster(path)
 
@@ -339,7 +339,7 @@ class Cluster:
         Bound pods, nominated pods and API objects go to files beside it: nodes.csv and nodes.bound.csv,
         nodes.nominated.csv, nodes.objects.json.
         """
-        from k8slab.datasets.frames import save_cluster
+        from k8slab.datasets.frame_files import save_cluster
 
         save_cluster(self, path)
 

@@ -19,7 +19,7 @@ from k8slab.domain.resources import GPU, ResourceSchema
 from k8slab.errors import InputError, UnknownName
 
 if TYPE_CHECKING:
-    from k8slab.datasets.frames import FrameReader
+    from k8slab.datasets.frame_reader import FrameReader
 
 GPU_MODEL: Final = "gpu-model"
 GPU_SPEC: Final = "gpu-spec"
@@ -189,7 +189,8 @@ def _timed(workload: Workload, reader: FrameReader) -> Workload:
 
 
 def _reader(file: Path, what: str, key: str) -> FrameReader:
-    from k8slab.datasets.frames import FrameReader, read_table
+    from k8slab.datasets.frame_files import read_table
+    from k8slab.datasets.frame_reader import FrameReader
 
     return FrameReader(read_table(file, f"openb {what} list"), what, file.name, key=key, lines=True)
 

@@ -174,7 +174,7 @@ class Workload:
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Workload:
         """A workload from a .csv (also .csv.gz) or .parquet file with the columns of `from_frame`."""
-        from k8slab.datasets.frames import load_workload
+        from k8slab.datasets.frame_files import load_workload
 
         return load_workload(path)
 
@@ -336,7 +336,7 @@ class Workload:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes .csv (also .csv.gz) or .parquet, which `load` reads back to the same content_hash."""
-        from k8slab.datasets.frames import save_frame
+        from k8slab.datasets.frame_files import save_frame
 
         save_frame(self.to_frame(), path, "workload")
 
