@@ -265,7 +265,7 @@ class HorizontalScaler:
     def _look_at_targets(self) -> None:
         """What doesn't change by time alone."""
         _, owners = self._scale.members()
-        self._rules.spec[:] = [self._scale.replicas(owner) for owner in self._owners]
+        self._rules.spec[:] = list(map(self._scale.replicas, self._owners))
         if len(owners) and int(owners.max()) >= len(self._target):
             self._target = self._targets(int(owners.max()) + 1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from k8slab.kernels._jit import borrowing_kernel
+from k8slab.kernels._jit import borrowing_kernel, inlined_kernel
 from k8slab.kernels.horizontal_columns import (
     ABLE,
     ACTIVE,
@@ -56,7 +56,7 @@ def sync(now_ns, rules, metrics, pods, counts, memory, verdict):
     decide_all(now_ns, rules, metrics, counts, memory, verdict)
 
 
-@borrowing_kernel
+@inlined_kernel
 def decide_all(now_ns, rules, metrics, counts, memory, verdict):
     """One pass of all autoscalers: domain.autoscaling.horizontal.decide for each. Fills `verdict`, writes `memory`.
 
@@ -86,7 +86,7 @@ def decide_all(now_ns, rules, metrics, counts, memory, verdict):
         _explain(h, rules, metrics, verdict)
 
 
-@borrowing_kernel
+@inlined_kernel
 def _explain(h, rules, metrics, verdict):
     """The conditions' reasons, if the scale can be written."""
     outcome, proposed, stabilized = verdict.outcome[h], verdict.proposed[h], verdict.stabilized[h]
@@ -107,7 +107,7 @@ def _explain(h, rules, metrics, verdict):
     verdict.reasons[ABLE, h], verdict.reasons[ACTIVE, h], verdict.reasons[LIMITED, h] = able, active, limited
 
 
-@borrowing_kernel
+@inlined_kernel
 def _by_metrics(h, now_ns, rules, metrics, counts, memory, verdict):
     """The largest proposal, unless a metric that failed might have wanted more than what is now."""
     proposed = -1
@@ -132,7 +132,7 @@ def _by_metrics(h, now_ns, rules, metrics, counts, memory, verdict):
 # -- pods -----------------------------------------------------------------------------
 
 
-@borrowing_kernel
+@inlined_kernel
 def count_pods(now_ns, rules, metrics, pods, counts):
     """Sort the targets' pods, and sum what they used and requested by metric: pod_groups. Fills `counts`."""
     counts.sums[:] = 0
@@ -173,7 +173,7 @@ def count_pods(now_ns, rules, metrics, pods, counts):
                 )
 
 
-@borrowing_kernel
+@inlined_kernel
 def _count(i, p, m, gone, pending, ready, changed_ns, start_ns, now_ns, rules, metrics, pods, counts):
     """One pod for one metric."""
     sums, column, resource, factor = counts.sums[m], metrics.column[m], metrics.resource[m], metrics.factor[m]
@@ -205,7 +205,7 @@ def _count(i, p, m, gone, pending, ready, changed_ns, start_ns, now_ns, rules, m
         sums[ASKED] += request
 
 
-@borrowing_kernel
+@inlined_kernel
 def _too_young(taken_ns, ready, changed_ns, start_ns, now_ns, periods_ns):
     """pod_groups._too_young: whether a cpu sample may be of the pod's start-up."""
     if start_ns == MAX_INT64 or changed_ns == MAX_INT64:
@@ -218,7 +218,7 @@ def _too_young(taken_ns, ready, changed_ns, start_ns, now_ns, periods_ns):
 # -- one metric ---------------------------------------------------------------------
 
 
-@borrowing_kernel
+@inlined_kernel
 def _of_pods(h, m, rules, metrics, counts, verdict):
     """What a metric of pods wants: proposals.utilization_proposal and average_proposal."""
     sums, target, relative = counts.sums[m], metrics.target[m], metrics.kind[m] == UTILIZATION
@@ -271,17 +271,17 @@ def _of_value(h, m, rules, metrics, counts, verdict):
         verdict.wanted[m] = spec if held else _replicas(ratio * counts.serving[h])
 
 
-@borrowing_kernel
+@inlined_kernel
 def _ratio(used, asked, counted, target, relative):
     return (used * 100 // asked) / target if relative else (used // counted) / target
 
 
-@borrowing_kernel
+@inlined_kernel
 def _holds(ratio, h, tolerance):
     return 1.0 - tolerance[DOWN, h] <= ratio <= 1.0 + tolerance[UP, h]
 
 
-@borrowing_kernel
+@inlined_kernel
 def _replicas(wanted):
     return np.int64(max(0.0, min(np.ceil(wanted), float(MAX_INT32))))
 
@@ -289,7 +289,7 @@ def _replicas(wanted):
 # -- windows and limits ---------------------------------------------------------------
 
 
-@borrowing_kernel
+@inlined_kernel
 def _stabilize(h, now_ns, rules, memory, verdict):
     """recommendations.stabilize and stabilize_with_behavior."""
     proposed, spec = verdict.proposed[h], rules.spec[h]
@@ -318,7 +318,7 @@ def _stabilize(h, now_ns, rules, memory, verdict):
     _remember(h, proposed, now_ns, memory)
 
 
-@borrowing_kernel
+@inlined_kernel
 def _remember(h, proposed, now_ns, memory):
     """Equal proposals in a row are one: only when it was made last matters to a window."""
     k = memory.at[h]
@@ -327,7 +327,7 @@ def _remember(h, proposed, now_ns, memory):
     memory.proposed[h, k], memory.proposed_ns[h, k], memory.at[h] = proposed, now_ns, k
 
 
-@borrowing_kernel
+@inlined_kernel
 def _limit(h, now_ns, rules, memory, verdict):
     """rates.clamp and limit_rate; then whether a step is due."""
     wanted, spec = verdict.stabilized[h], rules.spec[h]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from k8slab.kernels._jit import borrowing_kernel
 
 PPM = 1_000_000
@@ -33,26 +35,26 @@ def use_of_pods(rows, request, share, owner, each, runs_ns, ready_ns, now_ns, us
 
 
 @borrowing_kernel
-def count_ready(rows, owners, ready_ns, now_ns, ready):
-    """How many of these pods are ready, by workload. Fills `ready`.
+def share_loads(curve, load_of, rows, owners, ready_ns, now_ns, each):
+    """What each ready pod of a workload has of its load now. Fills `each`; -1 for a workload without one.
 
-    rows : int64[n], owners : int32[n], ready_ns : int64[P], ready : int64[owners]
+    curve   : float64[4, L]   a load's mean in milli-CPU, its swing, and when it peaks and how often, in ns
+    load_of : int64[owners]   a workload's load, -1 for none
+    rows, owners : int64[n], int32[n]  pods of workloads
+    ready_ns: int64[P]
+    each    : int64[owners]   milli-CPU
     """
-    ready[:] = 0
+    for owner in range(each.shape[0]):
+        each[owner] = -1 if load_of[owner] < 0 else 0
     for i in range(rows.shape[0]):
-        if owners[i] < ready.shape[0] and ready_ns[rows[i]] <= now_ns:
-            ready[owners[i]] += 1
-
-
-@borrowing_kernel
-def share_loads(served, load_of, loads, ready, each):
-    """What each ready pod of a workload has of its load. Fills `each` where there is one.
-
-    served : int64[n], workloads with a load; load_of, ready, each : int64[owners]; loads : int64[L]
-    """
-    for i in range(served.shape[0]):
-        owner = served[i]
-        each[owner] = loads[load_of[owner]] // max(ready[owner], 1)
+        owner = owners[i]
+        if owner < each.shape[0] and each[owner] >= 0 and ready_ns[rows[i]] <= now_ns:
+            each[owner] += 1
+    for owner in range(each.shape[0]):
+        if each[owner] >= 0:
+            mean, swing, peak, period = curve[:, load_of[owner]]
+            turn = 2 * np.pi * ((now_ns - peak) % period) / period
+            each[owner] = np.int64(np.rint(mean * (1 + swing * np.cos(turn)))) // max(each[owner], 1)
 
 
 @borrowing_kernel

@@ -87,7 +87,6 @@ class PodUsage:
         self._cpu = state.schema.index(CPU)
         self.loads_by_owner: dict[int, Load] = {}
         self._curve = np.zeros((4, 0))
-        self._served = np.zeros(0, dtype=np.int64)
         self._load_of = np.full(0, -1, dtype=np.int64)
 
     def set_share(self, pod_rows: Ints, usage: Usage, rng: np.random.Generator) -> None:
@@ -106,12 +105,6 @@ class PodUsage:
         if owner >= len(self._load_of):
             self._load_of = np.concatenate([self._load_of, np.full(owner + 1 - len(self._load_of), -1)])
         self._load_of[owner] = self._curve.shape[1] - 1
-        self._served = np.flatnonzero(self._load_of >= 0)
-
-    def loads(self, now_ns: int) -> Ints:
-        """int64[L]: milli-CPU of each load now, in the order they were set."""
-        mean, swing, peak, period = self._curve
-        return np.rint(mean * (1 + swing * np.cos(2 * np.pi * ((now_ns - peak) % period) / period))).astype(np.int64)
 
     def steady(self, resource: int) -> npt.NDArray[np.float64]:
         """float64[P]: what each pod uses of a resource while it runs; 0 for those that share a load."""
@@ -154,12 +147,10 @@ class PodUsage:
 
     def _each(self, now_ns: int) -> Ints:
         """int64[owners]: milli-CPU that each ready pod of a workload has of its load; -1 for one without."""
-        from k8slab.kernels.pod_usage import count_ready, share_loads
+        from k8slab.kernels.pod_usage import share_loads
 
-        each = np.full(len(self._load_of), -1, dtype=np.int64)
-        if len(self._served):
-            ready = np.empty(len(each), dtype=np.int64)
+        each = np.empty(len(self._load_of), dtype=np.int64)
+        if len(each):
             rows, owners = self._scale.members()
-            count_ready(rows, owners, self._state.pod_ready_ns, now_ns, ready)
-            share_loads(self._served, self._load_of, self.loads(now_ns), ready, each)
+            share_loads(self._curve, self._load_of, rows, owners, self._state.pod_ready_ns, now_ns, each)
         return each
