@@ -70,16 +70,6 @@ def test_a_stretch_is_the_same_as_step_by_step(rows, with_job, scale):
     assert told[0] == told[1]
 
 
-def test_timers_that_are_sorted_in_end_pods_as_those_on_the_heap_do(monkeypatch):
-    rng = np.random.default_rng(3)
-    at, lasting = rng.integers(0, 400, 60), rng.integers(0, 60, 60)
-    rows = [(a, b, 200, a % 2) for a, b in zip(at.tolist(), lasting.tolist(), strict=True)]
-    slow = lived([trace(rows)], 600, MostFree)
-    monkeypatch.setattr("k8slab.simulation.kubelets.MANY", 1)
-    fast = lived([trace(rows)], 600, MostFreePlayer)
-    assert columns(fast.state) == columns(slow.state)
-
-
 def test_long_quiet_times_are_lived_through_at_once():
     rng = np.random.default_rng(0)
     at, lasting = rng.integers(0, 10**6, 500), rng.integers(1, 9000, 500)

@@ -12,6 +12,7 @@ import numpy as np
 from k8slab.kernels._jit import borrowing_kernel, kernel
 from k8slab.kernels.churn import best_node, charge, rescore_one, scratch_for
 from k8slab.kernels.course_columns import ADDED, BOUND, ENDED
+from k8slab.kernels.timers import pop, rise
 
 MAX = np.int64(2**63 - 1)
 # The counters of Desk.counts: rows told, ends and arrivals that are past, timers, nodes freed in this instant, pods
@@ -42,43 +43,6 @@ class Desk(NamedTuple):
     freed: np.ndarray
     node: np.ndarray
     kind: np.ndarray
-
-
-# -- timers: a heap of (instant, row), by both ------------------------------------------
-
-
-@borrowing_kernel
-def _earlier(heap, a, b):
-    return heap[0, a] < heap[0, b] or (heap[0, a] == heap[0, b] and heap[1, a] < heap[1, b])
-
-
-@borrowing_kernel
-def _swap(heap, a, b):
-    for row in range(heap.shape[0]):
-        heap[row, a], heap[row, b] = heap[row, b], heap[row, a]
-
-
-@borrowing_kernel
-def _push(heap, size, at_ns, row, place):
-    heap[0, size], heap[1, size], heap[2, size] = at_ns, row, place
-    while size > 0 and _earlier(heap, size, (size - 1) // 2):
-        _swap(heap, size, (size - 1) // 2)
-        size = (size - 1) // 2
-
-
-@borrowing_kernel
-def _pop(heap, size):
-    """The first goes; what is left are `size` of them."""
-    _swap(heap, 0, size)
-    at = 0
-    while 2 * at + 1 < size:
-        child = 2 * at + 1
-        if child + 1 < size and _earlier(heap, child + 1, child):
-            child += 1
-        if not _earlier(heap, child, at):
-            break
-        _swap(heap, at, child)
-        at = child
 
 
 # -- the queue -----------------------------------------------------------------------
@@ -178,7 +142,7 @@ def _end_due(now_ns, course, board, rows, scratch, desk, told):
             place = timers[2, 0]
             row, node, kind = pods.row[place], desk.where[place], pods.kind[place]
             count[TIMERS] -= 1
-            _pop(timers, count[TIMERS])
+            pop(timers, count[TIMERS])
         charge(board, node, kind, -1.0)
         rescore_one(board, node, scratch)
         desk.freed[count[FREED]] = node
@@ -246,11 +210,13 @@ def _take_back(first_told, board, scratch, desk, told):
 @borrowing_kernel
 def _start(now_ns, course, desk):
     """Those of the batch that found a node run, and end before the course does or aren't minded here."""
+    timers = desk.timers
     for i in range(desk.counts[BATCH]):
-        place = desk.batch[i]
+        place, size = desk.batch[i], desk.counts[TIMERS]
         lasting = course.pods.lifetime_ns[place]
         if desk.where[place] >= 0 and lasting < course.before_ns - now_ns:
-            _push(desk.timers, desk.counts[TIMERS], now_ns + lasting, course.pods.row[place], place)
+            timers[0, size], timers[1, size], timers[2, size] = now_ns + lasting, course.pods.row[place], place
+            rise(timers, size)
             desk.counts[TIMERS] += 1
 
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from k8slab.kernels._jit import kernel
+from k8slab.kernels._jit import borrowing_kernel, inlined_kernel
 
 Ints = npt.NDArray[np.int64]
 ADDED, BOUND, ENDED = 0, 1, 2
+NEVER = 2**63 - 1
 
 
 class Cluster(NamedTuple):
@@ -23,6 +24,9 @@ class Cluster(NamedTuple):
     phase                  : int8[P]
     node                   : int32[P]  -1 for none
     last_node              : int32[P]  -1 if it never had one
+    nominated              : int32[P]
+    started, runs, ready, unready : int64[P]  as k8slab.state has them
+    startup                : int64[P]  how long after its start it is ready
     """
 
     allocatable: Ints
@@ -33,9 +37,15 @@ class Cluster(NamedTuple):
     phase: npt.NDArray[np.int8]
     node: npt.NDArray[np.int32]
     last_node: npt.NDArray[np.int32]
+    nominated: npt.NDArray[np.int32]
+    started: Ints
+    runs: Ints
+    ready: Ints
+    unready: Ints
+    startup: Ints
 
 
-@kernel
+@inlined_kernel
 def _fits(cluster, pod, node):
     """Whether a node has what a pod asks for; of what it doesn't ask for there may be too little."""
     for r in range(cluster.request.shape[1]):
@@ -45,7 +55,7 @@ def _fits(cluster, pod, node):
     return True
 
 
-@kernel
+@inlined_kernel
 def _legal(cluster, kind, pod, node, phases, force):
     pending, running, _ = phases
     if pod < 0 or pod >= cluster.alive.shape[0]:
@@ -60,13 +70,13 @@ def _legal(cluster, kind, pod, node, phases, force):
     return cluster.node[pod] == node and cluster.phase[pod] == running
 
 
-@kernel
+@inlined_kernel
 def _charge(cluster, pod, node, sign):
     for r in range(cluster.request.shape[1]):
         cluster.requested[r, node] += sign * cluster.request[pod, r]
 
 
-@kernel
+@inlined_kernel
 def _act(cluster, kind, pod, node, phases):
     if kind == ADDED:
         cluster.alive[pod] = True
@@ -80,7 +90,7 @@ def _act(cluster, kind, pod, node, phases):
         cluster.phase[pod] = phases[2]
 
 
-@kernel
+@inlined_kernel
 def _undo(cluster, kind, pod, node, phases):
     if kind == ADDED:
         cluster.alive[pod] = False
@@ -94,10 +104,25 @@ def _undo(cluster, kind, pod, node, phases):
         cluster.phase[pod] = phases[1]
 
 
-@kernel
-def play(kinds, pods, nodes, cluster, phases, force):
+@inlined_kernel
+def _stamp(cluster, at_ns, kind, pod, node):
+    """Since when a pod that was bound runs and is ready; one that ended is no more."""
+    cluster.nominated[pod] = -1
+    if kind == BOUND:
+        cluster.last_node[pod] = node
+        # A pod that was seen to run before keeps the instant that was told.
+        cluster.started[pod] = min(cluster.started[pod], at_ns)
+        cluster.runs[pod] = cluster.unready[pod] = at_ns
+        cluster.ready[pod] = at_ns + cluster.startup[pod]
+    elif kind == ENDED:
+        cluster.runs[pod] = cluster.ready[pod] = cluster.unready[pod] = NEVER
+
+
+@borrowing_kernel
+def play(at_ns, kinds, pods, nodes, cluster, phases, force):
     """Carry out all of them, in order; gives -1, or the first that isn't legal, and then nothing is changed.
 
+    at_ns  : int64[K]
     kinds  : int8[K]   ADDED, BOUND or ENDED
     pods   : int64[K]
     nodes  : int64[K]  -1 for ADDED
@@ -110,4 +135,6 @@ def play(kinds, pods, nodes, cluster, phases, force):
                 _undo(cluster, kinds[back], pods[back], nodes[back], phases)
             return k
         _act(cluster, kinds[k], pods[k], nodes[k], phases)
+    for k in range(kinds.shape[0]):
+        _stamp(cluster, at_ns[k], kinds[k], pods[k], nodes[k])
     return -1

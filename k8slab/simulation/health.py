@@ -209,7 +209,7 @@ class _Loops:
             world.calendar.add(loop)
         if slow:
             # Only pods of workloads have probes.
-            world.kubelets.on_start(self._started, lambda rows, starts, ends: np.full(len(rows), NEVER))
+            world.kubelets.on_start(self._started, lambda rows, starts, ends: NEVER)
 
     def break_pods(self, faults: Sequence[Fault]) -> None:
         """Add the loops that end or hang containers."""
@@ -241,8 +241,9 @@ class _Loops:
     def _add(self, fault: Fault, when: Any, reason: str, exit_code: int, ends: Any) -> None:
         world = self._world
         loop = ContainerFaults(
-            fault.name, world.state, when, ends, reason=reason, exit_code=exit_code, down=world.kubelets.down
-        )
+            fault.name, world.state, when, ends, early=isinstance(when, CrashTimes), reason=reason,
+            exit_code=exit_code, down=world.kubelets.down,
+        )  # fmt: skip
         world.calendar.add(loop)
         world.kubelets.on_start(loop.started, loop.foresee)
 
@@ -293,8 +294,9 @@ class _Loops:
     def _slowed(self, rows: Ints, factors: np.ndarray, now_ns: int) -> None:
         state = self._world.state
         for row, factor in zip(rows.tolist(), factors.tolist(), strict=True):
-            before = self._slow.get(row, 1.0)
-            self._slow[row] = factor
+            before = self._slow.pop(row, 1.0)
+            if factor > 1:
+                self._slow[row] = factor
             for pod in state.pods_on(row).tolist():
                 probes = self._probes_of(pod)
                 if probes is not None and probes.fail_at(factor) != probes.fail_at(before):
@@ -306,10 +308,10 @@ class _Loops:
 
     def _started(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> None:
         """Containers that start on a slow node are ill from the start."""
-        nodes = self._world.state.pod_node[pod_rows]
-        slow = np.isin(nodes, [row for row, factor in self._slow.items() if factor > 1])
-        found = zip(pod_rows[slow].tolist(), nodes[slow].tolist(), start_ns[slow].tolist(), strict=True)
-        for pod, node, start in found:
-            probes = self._probes_of(pod)
-            if probes is not None and start < NEVER and probes.fail_at(self._slow.get(node, 1.0)):
-                self.prober.fall_ill(np.array([pod], dtype=np.int64), start)
+        if not self._slow:
+            return
+        nodes = self._world.state.pod_node[pod_rows].tolist()
+        for place in [place for place, node in enumerate(nodes) if node in self._slow]:
+            probes = self._probes_of(int(pod_rows[place]))
+            if probes is not None and start_ns[place] < NEVER and probes.fail_at(self._slow[nodes[place]]):
+                self.prober.fall_ill(pod_rows[place : place + 1], int(start_ns[place]))

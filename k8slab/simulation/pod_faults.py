@@ -18,21 +18,18 @@ from k8slab.simulation.usage import PodUsage
 from k8slab.state.tables import Column
 
 Ends = Callable[[Ints, str, int, int], object]
-_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+_LEAST: Final = 1024
 
 
-def uniform(seed: int, pod_rows: Ints, attempts: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+def uniform(seed: int, pod_rows: Ints, attempts: Ints) -> npt.NDArray[np.float64]:
     """float64[n] in (0, 1): a draw for a pod's start that is a function of seed, row and attempt alone.
 
-    So nobody's draw depends on what else happens in a run, or in which order. splitmix64's
-    mixer (Steele, Lea, Flood, OOPSLA 2014) over the three.
+    So nobody's draw depends on what else happens in a run, or in which order.
     """
-    mixed = np.full(len(pod_rows), seed, dtype=np.uint64)
-    for word in (pod_rows, attempts):
-        mixed = (mixed ^ np.asarray(word).astype(np.uint64)) + _GOLDEN
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-        mixed ^= mixed >> np.uint64(31)
+    from k8slab.kernels.draws import mix
+
+    mixed = np.empty(len(pod_rows), dtype=np.uint64)
+    mix(np.uint64(seed), pod_rows, attempts, mixed)
     return np.asarray(((mixed >> np.uint64(11)).astype(np.float64) + 0.5) / 2.0**53)
 
 
@@ -41,6 +38,7 @@ class ContainerFaults:
 
     after : pod rows and how often each was started before -> int64[n] how long after its start a
             container is struck; NEVER for one that isn't
+    early : whether `after` may be asked of pods that are yet to come
     ends  : called with pod rows, reason, exit code and time
     """
 
@@ -54,6 +52,7 @@ class ContainerFaults:
         after: Callable[[Ints, Ints], Ints],
         ends: Ends,
         *,
+        early: bool,
         reason: str,
         exit_code: int,
         down: Callable[[npt.NDArray[np.int32]], npt.NDArray[np.bool_]],
@@ -61,6 +60,7 @@ class ContainerFaults:
         self.name = name
         self._state = state
         self._after = after
+        self._early = early
         self._ends = ends
         self._reason = reason
         self._exit_code = exit_code
@@ -73,36 +73,35 @@ class ContainerFaults:
 
     def started(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> None:
         """Containers started, that would end by themselves at `end_ns`."""
-        after, again, attempts = self._strikes_after(pod_rows)
-        self._again.update(zip(again.tolist(), attempts, strict=True))
-        self._begun.view[pod_rows] = True
-        struck = after < end_ns - start_ns
-        if struck.any():
-            for row, start, wait in zip(
-                pod_rows[struck].tolist(), start_ns[struck].tolist(), after[struck].tolist(), strict=True
-            ):
-                heapq.heappush(self._heap, (start + wait, row, start))
+        after = self._strikes_after(pod_rows)
+        begun = self._begun.view
+        for row in pod_rows[begun[pod_rows]].tolist():
+            self._again[row] = self._again.get(row, 0) + 1
+        begun[pod_rows] = True
+        for place in np.flatnonzero(after < end_ns - start_ns).tolist():
+            start = int(start_ns[place])
+            heapq.heappush(self._heap, (start + int(after[place]), int(pod_rows[place]), start))
 
-    def foresee(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> Ints:
-        """int64[n]: when it would end the containers of these pods, if they start then; NEVER where they end before."""
-        after, _, _ = self._strikes_after(pod_rows)
-        struck = after < end_ns - start_ns
-        return np.where(struck, start_ns + np.where(struck, after, 0), NEVER)
+    def foresee(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> int:
+        """When it would first end the container of one of these pods, if they start then; NEVER if they end before."""
+        after = self._strikes_after(pod_rows)
+        struck = np.flatnonzero(after < end_ns - start_ns)
+        return int((start_ns[struck] + after[struck]).min(initial=NEVER))
 
-    def _strikes_after(self, pod_rows: Ints) -> tuple[Ints, Ints, list[int]]:
-        """int64[n] how long after its next start each pod is struck; those that started before, at which attempt."""
+    def _strikes_after(self, pod_rows: Ints) -> Ints:
+        """int64[n]: how long after its next start each pod is struck."""
         known, count = len(self._first.view), self._state.pod_count
         if known < count:
-            rows = np.arange(known, count)
+            rows = np.arange(known, max(count, known + _LEAST) if self._early else count)
             self._first.extend(len(rows), self._after(rows, np.zeros(len(rows), dtype=np.int64)))
             self._begun.extend(len(rows), False)
         after = self._first.view[pod_rows]
         begun = self._begun.view[pod_rows]
-        again = pod_rows[begun]
-        attempts = [self._again.get(row, 0) + 1 for row in again.tolist()]
-        if attempts:
+        if begun.any():
+            again = pod_rows[begun]
+            attempts = [self._again.get(row, 0) + 1 for row in again.tolist()]
             after[begun] = self._after(again, np.array(attempts, dtype=np.int64))
-        return after, again, attempts
+        return after
 
     def next_ns(self, now_ns: int) -> int | None:
         return self._heap[0][0] if self._heap else None
@@ -134,11 +133,12 @@ class CrashTimes:
 
     def __call__(self, pod_rows: Ints, attempts: Ints) -> Ints:
         drawn = self._scale * (-np.log(uniform(self._seed, pod_rows, attempts))) ** self._power
-        # A draw of its own says whether a pod is of the share; attempts are never negative.
-        prone = uniform(self._seed, pod_rows, np.full(len(pod_rows), -1)) < self._share
-        late = drawn > 2.0**61
-        after = np.maximum(np.where(late, 0, drawn), 1).astype(np.int64)
-        return np.where(prone & ~late, after, NEVER)
+        strikes = drawn <= 2.0**61
+        if self._share < 1:
+            # A draw of its own says whether a pod is of the share; attempts are never negative.
+            strikes &= uniform(self._seed, pod_rows, np.full(len(pod_rows), -1)) < self._share
+        after = np.maximum(np.where(strikes, drawn, 0), 1).astype(np.int64)
+        return np.where(strikes, after, NEVER)
 
 
 class OomTimes:

@@ -178,4 +178,4 @@ class Stretch:
 
 def _ends_of(at: Ints, lasting: Ints) -> Ints:
     """When pods end that are bound then and run for so long."""
-    return np.where(lasting > NEVER - at, NEVER, at + np.minimum(lasting, NEVER - at))
+    return at + np.minimum(lasting, NEVER - at)

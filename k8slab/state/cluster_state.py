@@ -67,16 +67,16 @@ class ClusterState(NodeVerbs, PodVerbs):
             assert (kinds >= 0).all(), f"verbs {sorted({VERBS[v] for v in verbs[kinds < 0]})} can't be played"
             columns = Cluster(
                 self.allocatable, self.requested, self.node_alive, self.pod_request, self.pod_alive, self.pod_phase,
-                self.pod_node, self.pod_last_node,
+                self.pod_node, self.pod_last_node, self.pod_nominated, self.pod_started, self.pod_runs_ns,
+                self.pod_ready_ns, self.pod_unready_ns, self.pod_startup_ns,
             )  # fmt: skip
-            wrong = play(kinds, pod_rows, node_rows, columns, (PENDING, RUNNING, SUCCEEDED), force)
+            wrong = play(at_ns, kinds, pod_rows, node_rows, columns, (PENDING, RUNNING, SUCCEEDED), force)
             if wrong >= 0:
                 raise StateConflict(
                     f"cannot play {VERBS[verbs[wrong]]} of pod row {pod_rows[wrong]} on node row {node_rows[wrong]} at "
                     f"{at_ns[wrong]:,} ns, after the {wrong:,} before it: the pod doesn't wait, isn't there, or the "
                     "node hasn't the room"
                 )
-            self._stamp(at_ns, kinds, pod_rows, node_rows)
             ended = np.where(kinds == 2, SUCCEEDED, 0)
             self.journal.append_many(at_ns, verbs, pod_rows, node_rows, ended)
 

@@ -36,20 +36,6 @@ class Holding(StateQueries):
         ceases = (self._pod_ready.view[pods] <= now_ns) & (ready_ns > np.int64(now_ns))
         self._pod_unready.view[pods[ceases]] = now_ns
 
-    def _stamp(self, at_ns: Ints, kinds: npt.NDArray[np.int8], pod_rows: Ints, node_rows: Ints) -> None:
-        """Since when pods that were bound run and are ready; those that ended are no more."""
-        bound, ended = kinds == 1, pod_rows[kinds == 2]
-        pods, at = pod_rows[bound], at_ns[bound]
-        self.pod_last_node[pods] = node_rows[bound]
-        self._pod_started.view[pods] = np.minimum(self._pod_started.view[pods], at)
-        self._pod_runs.view[pods] = at
-        self._pod_ready.view[pods] = at + self._pod_startup.view[pods]
-        self._pod_unready.view[pods] = at
-        self._pod_runs.view[ended] = NEVER
-        self._pod_ready.view[ended] = NEVER
-        self._pod_unready.view[ended] = NEVER
-        self.pod_nominated[pod_rows] = -1
-
     def _charge(self, pods: Ints, nodes: Ints, force: bool) -> None:
         if len(pods) == 1:
             charge, touched = self.pod_request[pods[0]][:, None], nodes
