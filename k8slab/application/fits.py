@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from k8slab.domain.node_template import NodeTemplate, columns_of
 from k8slab.domain.pod_spec import PLAIN, PodSpec
 from k8slab.domain.ports import Change, ClusterStatePort
 from k8slab.policies.compiled import allowed_nodes, grouped, is_static
+from k8slab.policies.descriptions import description, is_blind
 from k8slab.policies.plugins import InterPodAffinity, NodePorts, NodeResourcesFit, PodTopologySpread
 from k8slab.policies.policy import Policy
 
@@ -54,6 +56,9 @@ class Fits:
         self.relational: Mask = np.zeros(0, dtype=np.bool_)
         self._on_node: Mask = np.zeros((0, 0), dtype=np.bool_)
         self._stale: set[int] = set()
+        # How a node was described -> bool[C]: nodes that come and go are marked alike.
+        self._verdicts: dict[Any, Mask] = {}
+        self._blind = False
         self._nodes = 0
 
     def class_of(self, pod_rows: Ints) -> Codes32:
@@ -119,6 +124,8 @@ class Fits:
 
     def _add_classes(self, sample: Ints) -> None:
         pods = self._state.pod_columns(sample)
+        self._blind = is_blind(self._policy, pods)
+        self._verdicts.clear()
         specs = [pods.spec(place) for place in range(len(pods))]
         self._spreading = self._spreading or any(_keeps_others_away(spec) for spec in specs)
         odd = self._odd_policy or self._spreading
@@ -151,12 +158,13 @@ class Fits:
         others = nodes[~fresh]
         if not len(others) or not self._sample:
             return
-        sample = np.array(self._sample, dtype=np.int64)
-        if len(others) > 8:
-            self._on_node[:, others] = self._static(self._state.node_columns(), sample)[:, others]
-            return
-        for row in others.tolist():
-            self._on_node[:, row] = self._static(self._state.node_columns().only(row), sample)[:, 0]
+        columns = self._state.node_columns()
+        told = [description(columns, row, self._blind) for row in others.tolist()]
+        new = {one: row for one, row in zip(told, others.tolist(), strict=True) if one not in self._verdicts}
+        if new:
+            verdicts = self._static(columns.take(np.array([*new.values()])), np.array(self._sample, dtype=np.int64))
+            self._verdicts.update(zip(new, verdicts.T, strict=True))
+        self._on_node[:, others] = np.array([self._verdicts[one] for one in told]).T
 
 
 def _is_known(item: object) -> bool:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from k8slab.domain.columns import Ints, NodeColumns, PodColumns
+from k8slab.domain.columns import Ints, PodColumns
 from k8slab.domain.ports import Change, ClusterStatePort
 from k8slab.kernels.course_columns import Course, Lived, Told
-from k8slab.policies import plugins
-from k8slab.policies.compiled import Problem, allowed_nodes, grouped, in_units, is_static, pair_of, sites
+from k8slab.policies.compiled import Problem, allowed_nodes, grouped, in_units, pair_of, sites
+from k8slab.policies.descriptions import description, is_blind
 from k8slab.policies.engine import node_by_node
 from k8slab.policies.placer import Placer
 from k8slab.policies.plugins import Mask
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from k8slab.kernels.scores import Floats
 
 _DESCRIBES: Final = ("NODE_STATE", "NODE_UPDATED", "NODE_REMOVED")
-# What of a node these say to a pod without a spec are its state and taints.
-_BLIND: Final = (plugins.NodeUnschedulable, plugins.NodeName, plugins.TaintToleration, plugins.NodeResourcesFit)
 # So many nodes may come, at least, before a table is made anew.
 _RESERVE: Final = 64
 Key = tuple[int, ...]
@@ -261,8 +259,8 @@ class Player:
     def _describe(self, nodes: Ints) -> bool:
         """Ask the filters of these nodes again; False if a score has come to tell nodes apart that didn't."""
         table, rows, columns = self._filled, np.unique(nodes), self._state.node_columns()
-        told = [_description(columns, row, table.blind) for row in rows.tolist()]
-        new = np.array([description not in table.known for description in told], dtype=np.bool_)
+        told = [description(columns, row, table.blind) for row in rows.tolist()]
+        new = np.array([one not in table.known for one in told], dtype=np.bool_)
         if new.any():
             snapshot = self._policy.snapshot(columns.take(rows[new]), table.pods)
             if node_by_node(self._policy, snapshot):
@@ -327,7 +325,7 @@ class Player:
         gone = np.where(snapshot.nodes.alive, 0.0, problem.allocatable).max(axis=1, initial=0.0)
         self._table = _Table(
             store, board, here, place, gone, snapshot.pods, where, samples, problem.units,
-            _is_blind(self._policy, snapshot.pods),
+            is_blind(self._policy, snapshot.pods),
         )  # fmt: skip
         self._ahead = self._ahead[:0]
 
@@ -352,23 +350,6 @@ def _room_for(problem: Problem, nodes: int) -> Board:
         scoring=problem.scoring,
         pair=pair_of(problem),
     )
-
-
-def _is_blind(policy: Policy, pods: PodColumns) -> bool:
-    static = [item for item in policy.filters if is_static(item)]
-    affinity = [item for item in static if type(item) is plugins.NodeAffinity]
-    known = all(type(item) in _BLIND or item in affinity for item in static)
-    asks = any(item.added_required is not None for item in affinity)
-    return known and not asks and not len(pods.specs.values)
-
-
-def _description(nodes: NodeColumns, row: int, blind: bool) -> Any:
-    """All that filters may know of a node by itself."""
-    words = int(nodes.state[row]), bool(nodes.alive[row]), int(nodes.taints.codes[row]), int(nodes.images.codes[row])
-    if blind:
-        return words
-    labels = tuple(int(column.codes[row]) for column in nodes.labels.values())
-    return words, labels, nodes.allocatable[:, row].tobytes()
 
 
 def _numbers(count: int) -> Ints:
