@@ -113,7 +113,7 @@ def mind(member):
 
 # What only who leads keeps count of, and what is looked up anew from time to time.
 OWN = {
-    "_made", "_pods", "_starts", "_succeeded", "_failed", "_bound_rows", "_bound_known", "_bound_count", "_all",
+    "_made", "_pods", "_starts", "_succeeded", "_failed", "_bound", "_all",
     "_values", "_listed", "last_scale_time",
 }  # fmt: skip
 

@@ -14,14 +14,13 @@ from k8slab.domain.devices import Devices, Held
 from k8slab.domain.models import NODE_STATES, POD_PHASES, NodeState, PodPhase
 from k8slab.domain.pod_spec import Images, PodSpec
 from k8slab.domain.resources import ResourceSchema
+from k8slab.state.bound_rows import BoundRows
 from k8slab.state.devices import DeviceLedger
 from k8slab.state.journal import Journal
 from k8slab.state.tables import CodeColumn, Column, LabelTable, NameTable, Rows2D
 
 READY: Final = NODE_STATES.index(NodeState.READY)
 PENDING: Final = POD_PHASES.index(PodPhase.PENDING)
-# So many pods may be bound, at least, before those that left are forgotten.
-_FEW: Final = 4096
 RUNNING: Final = POD_PHASES.index(PodPhase.RUNNING)
 SUCCEEDED: Final = POD_PHASES.index(PodPhase.SUCCEEDED)
 FAILED: Final = POD_PHASES.index(PodPhase.FAILED)
@@ -73,23 +72,13 @@ class StateColumns:
         self._pod_ready = Column(np.int64, fill=NEVER)
         self._pod_unready = Column(np.int64, fill=NEVER)
         self._pod_restarts = Column(np.int32)
-        self._bound_rows = np.zeros(0, dtype=np.int64)
-        self._bound_known = self._bound_count = 0
+        self._bound = BoundRows()
         self._lowest_priority = 2**31 - 1
 
     def ever_bound(self) -> Ints:
         """Rows among which all bound pods are, some twice: of half a million that come few are there at once."""
-        known = self._bound_count
-        recent = self.journal.pods_of("BOUND", self._bound_known)
-        self._bound_known = len(self.journal)
-        if known + len(recent) > len(self._bound_rows):
-            kept = self._bound_rows[:known]
-            kept = np.unique(np.concatenate([kept[self.pod_node[kept] >= 0], recent]))
-            self._bound_rows = np.empty(2 * len(kept) + _FEW, dtype=np.int64)
-            known, recent = 0, kept
-        self._bound_count = known + len(recent)
-        self._bound_rows[known : self._bound_count] = recent
-        return self._bound_rows[: self._bound_count]
+        self._bound.read(self.journal, self.pod_node)
+        return self._bound.all()
 
     @property
     def lowest_priority(self) -> int:

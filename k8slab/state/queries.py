@@ -49,9 +49,11 @@ class StateQueries(StateColumns):
         """int64[]: rows of the pods bound to a node, or to one of several, in the order they were added."""
         with self.lock:
             self._nodes_there(node_row)
+            if isinstance(node_row, int):
+                self._bound.read(self.journal, self.pod_node)
+                return self._bound.on(node_row, self.pod_node)
             rows = self.ever_bound()
-            where = self.pod_node[rows]
-            return np.unique(rows[where == node_row if isinstance(node_row, int) else np.isin(where, node_row)])
+            return np.unique(rows[np.isin(self.pod_node[rows], node_row)])
 
     def pending_rows(self) -> Ints:
         """int64[]: rows of the pods that wait for a node, in the order they were added."""
