@@ -103,7 +103,7 @@ def test_files_are_found_beside_the_scenario(tmp_path):
         ('every = "1m"', 'evry = "1m"', "[[stream]] 'batch', arrivals: unknown key 'evry'; did you mean 'every'?"),
         ('every = "1m", ', "", "[[stream]] 'batch', arrivals: every is missing"),
         ('"diurnal"', '"diurnl"', "arrivals, kind: unknown kind 'diurnl'; did you mean 'diurnal'?"),
-        ('kind = "diurnal", ', "", "arrivals: no kind; wanted one of poisson, diurnal, bursts"),
+        ('kind = "diurnal", ', "", "arrivals: no kind; wanted one of poisson, diurnal, bursts, replay"),
         ("swing = 0.8", "swing = 8", "Diurnal: swing=8; wanted a number from 0 to 1"),
         ("cpu = 0.5, spread", "cpu = -0.5, spread", "[[stream]] 'batch', usage: usage: cpu=-0.5"),
         ('"lognormal"', '"lognormal2"', "lifetimes, kind: unknown kind 'lognormal2'; did you mean 'lognormal'?"),
@@ -120,6 +120,17 @@ def test_files_are_found_beside_the_scenario(tmp_path):
         ('durations = "2m"', 'durations = "-2m"', "[[job]] 'train': Fixed, value: '-2m' is negative"),
         ("[cluster]", "[cluster", "scenario.toml: it isn't TOML: "),
         ('requests = { cpu = 1, memory = "1Gi" }', "", "[[job]] 'train': requests is missing"),
+        ("requests = { cpu = 1,", "requests = { cpu = -1,", "Job 'train': requests, cpu=-1 is negative"),
+        ("requests = { cpu = 1,", "requests = { cpus = 1,", "unknown resource 'cpus'; did you mean 'cpu'?"),
+        ('["dedicated=web:NoSchedule"]', '["dedicated=web:NoShedule"]', "tolerations, 'dedicated=web:NoShedule'; "),
+        ('["dedicated=web:NoSchedule"]', "[{ key = 1 }]", "Deployment 'web': tolerations, {'key': 1}; wanted texts"),
+        ("replicas = 2", 'replicas = 2\npriority = "high"', "Deployment 'web': priority='high'; wanted a whole number"),
+        ("replicas = 2", 'replicas = 2\nlabels = "app"', "Deployment 'web': labels='app'; wanted keys and values"),
+        ("replicas = 2", "replicas = 2\nlabels = { app = 1 }", "Deployment 'web': label app=1; wanted a text"),
+        ("replicas = 2", "replicas = 2\nnamespace = 3", "Deployment 'web': namespace=3; wanted a text"),
+        ('load = { cpu = "2"', 'load = { cpu = "-2"', "load: cpu='-2' is negative"),
+        ('name = "train"', 'name = "agent"', "scenario.toml: two workloads are named 'agent'"),
+        ('kind = "diurnal", every = "1m", swing = 0.8', 'kind = "replay"', "arrivals: wanted one of file and swf"),
     ],
 )
 def test_an_error_names_the_file_the_key_and_the_value(tmp_path, before, after, message):
@@ -129,7 +140,7 @@ def test_an_error_names_the_file_the_key_and_the_value(tmp_path, before, after, 
         assert load_scenario(path).simulation.parts[1].name == "web"
         return
     with pytest.raises(InputError) as caught:
-        load_scenario(path).simulation.run("1s")
+        load_scenario(path)
     assert message in str(caught.value)
     if "Diurnal" not in message and "quantity" not in message:
         assert str(path) in str(caught.value)
@@ -246,8 +257,51 @@ def test_an_error_of_an_autoscaler_names_it(tmp_path, before, after, message):
     assert before in AUTOSCALED
     path = written(tmp_path, AUTOSCALED.replace(before, after, 1))
     with pytest.raises(InputError) as caught:
-        load_scenario(path).simulation.run("1s")
+        load_scenario(path)
     assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('instance_type = "general-4"', 'instance_typ = "general-4"', "unknown key 'instance_typ'; did you mean"),
+        ('instance_type = "general-4", ', "", "group 'web': instance_type is missing"),
+        ("taints = []", "taints = [{ key = 1 }]", "node group 'web': taint {'key': 1}; wanted key=value:Effect"),
+        ("groups = [{", "groups = {", "wanted a list of NodeGroups, or of their keys and values"),
+        ('catalogue = "types.csv"', "catalogue = 3", "catalogue=3; wanted an InstanceCatalogue, or a file's name"),
+        ('"price, least-nodes"', '"price, least-node"', "unknown expander 'least-node'; did you mean 'least-nodes'?"),
+    ],
+)
+def test_an_error_of_a_node_autoscaler_names_it(tmp_path, before, after, message):
+    # A catalogue is looked for beside the scenario, and expanders are chained as cluster-autoscaler's flag has them.
+    (tmp_path / "types.csv").write_text("instance_type,price_per_hour,cpu,memory\ngeneral-4,0.2,4,16Gi\n")
+    text = SCENARIO + """
+[[autoscaler]]
+kind = "cluster"
+expander = "price, least-nodes"
+catalogue = "types.csv"
+groups = [{ name = "web", instance_type = "general-4", taints = [] }]
+"""
+    assert load_scenario(written(tmp_path, text)).simulation.autoscalers[0].expander == ("price", "least-nodes")
+    wrong = text.replace(before, after, 1)
+    wrong = wrong.replace("taints = [] }]", "taints = [] }") if "groups = {" in wrong else wrong
+    with pytest.raises(InputError) as caught:
+        load_scenario(written(tmp_path, wrong))
+    assert message in str(caught.value)
+    assert "scenario.toml" in str(caught.value)
+
+
+def test_a_stream_may_come_at_a_traces_times(tmp_path):
+    pods = Workload.synthetic(pods=4, seed=1)
+    timed = pods.to_frame().assign(arrival_ns=[9, 5, 7, 60])
+    Workload.from_frame(timed).save(tmp_path / "pods.csv")
+    replayed = SCENARIO.replace('kind = "diurnal", every = "1m", swing = 0.8', 'kind = "replay", file = "pods.csv"')
+    stream = load_scenario(written(tmp_path, replayed)).simulation.parts[0]
+    assert stream.arrivals.times(50, None).tolist() == [5, 7, 9]
+    pods.save(tmp_path / "pods.csv")
+    with pytest.raises(InputError, match=r"'pods.csv' has no times; wanted a column arrival_ns"):
+        load_scenario(written(tmp_path, replayed))
 
 
 def test_an_autoscaler_that_never_reaches_its_target_says_so(tmp_path):

@@ -17,7 +17,7 @@ from k8slab.errors import InputError, K8slabError, UnknownName
 from k8slab.experiments.scenario_health import FAULTS, check_faults, health_of
 from k8slab.experiments.simulation import Simulation
 from k8slab.policies import gpu_policy_names, policy, policy_names
-from k8slab.simulation.arrivals import ARRIVALS
+from k8slab.simulation.arrivals import ARRIVALS, Replay
 from k8slab.simulation.distributions import DISTRIBUTIONS
 from k8slab.simulation.store import Store
 from k8slab.simulation.usage import Load, Usage
@@ -116,6 +116,8 @@ def scenario_of(table: Table, source: str = "scenario", *, folder: Path | None =
         priority_classes=classes,
         seed=settings.get("seed", 0),
     )  # fmt: skip
+    # What only its beginning tells, such as an autoscaler of a deployment that isn't there, with the file's name.
+    reader.checked("", simulation.check)
     return Scenario(simulation, until, source)
 
 
@@ -203,11 +205,21 @@ class _Reader:
         made: PodStream = self.build(
             PodStream, table, where,
             pods=partial(self.shapes, cluster=cluster),
-            arrivals=partial(self.kind, kinds=ARRIVALS),
+            arrivals=self.arrivals,
             lifetimes=self.distribution,
             usage=partial(self.build, Usage),
         )  # fmt: skip
         return made
+
+    def arrivals(self, value: Any, where: str) -> Any:
+        """{kind = "poisson", every = "5s"}; or {kind = "replay", file = "pods.csv"} (or swf), that trace's times."""
+        table = self.table(value, where)
+        if table.get("kind") != "replay":
+            return self.kind(table, where, kinds={**ARRIVALS, "replay": Replay})
+        trace = self.trace({key: given for key, given in table.items() if key != "kind"}, where)
+        if trace.arrival_ns is None:
+            raise InputError(f"{self.source}, {where}: {table.get('file')!r} has no times; wanted a column arrival_ns")
+        return Replay(trace.arrival_ns)
 
     def workloads(self, kind: type, table: Table, where: str) -> list[Any]:
         """One workload, or `count` of them, which are called NAME-0, NAME-1, ..."""
@@ -257,7 +269,10 @@ class _Reader:
             name = self.kind_name(table, where, kinds)
             module, _, attribute = kinds[name].partition(":")
             made = getattr(import_module(module), attribute)
-            found.append(self.build(made, {k: v for k, v in table.items() if k != "kind"}, where, extra=("kind",)))
+            given = {k: v for k, v in table.items() if k != "kind"}
+            if isinstance(given.get("catalogue"), str):
+                given["catalogue"] = str(self.folder / given["catalogue"])
+            found.append(self.build(made, given, where, extra=("kind",)))
         return found
 
     def namespaces(self, settings: Table) -> list[Namespace]:

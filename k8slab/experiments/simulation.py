@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from k8slab.domain.streams import Streams
-from k8slab.errors import InputError, Interrupted
+from k8slab.errors import InputError, Interrupted, UnknownName
 from k8slab.experiments.progress import in_notebook, progress_bar
 from k8slab.policies import Policy, as_policy
 from k8slab.units import duration_ns, format_duration
@@ -76,6 +76,7 @@ class Simulation:
             raise InputError("cannot simulate a cluster without nodes")
         self.cluster = cluster
         self.parts = _parts_of(workload)
+        _check_resources(self.parts, cluster)
         self.autoscalers = tuple(autoscalers)
         self.faults = tuple(faults)
         self.health = health
@@ -116,6 +117,10 @@ class Simulation:
                 message = f"interrupted at {format_duration(partial.until_ns)} of {format_duration(until_ns)}"
                 raise Interrupted(message, partial=partial) from None
         return Run(self, world, time.perf_counter() - began)
+
+    def check(self) -> None:
+        """Raises InputError for whatever `run` would raise it for before it lives: two workloads of one name, say."""
+        self._world(1)
 
     def replaced(self, **changes: Any) -> Simulation:
         """The same with other arguments; None leaves one as it is."""
@@ -194,6 +199,24 @@ def _parts_of(workload: Part | Sequence[Part]) -> tuple[Part, ...]:
             names = ", ".join(kind.__name__ for kind in kinds)
             raise InputError(f"workload holds a {type(part).__name__}; wanted one of {names}")
     return parts
+
+
+def _check_resources(parts: Sequence[Part], cluster: Cluster) -> None:
+    """UnknownName for a request that no node could ever hold, as it is misspelt: "cpus". Traces ask what they ask."""
+    from k8slab.datasets import Workload
+    from k8slab.domain.resources import CPU, EPHEMERAL_STORAGE, MEMORY, is_known
+    from k8slab.simulation.workloads import PodStream
+
+    there = cluster.schema.names
+    for part in parts:
+        if isinstance(part, Workload):
+            continue
+        asked = part.pods.schema.names if isinstance(part, PodStream) else part.requests
+        for name in asked:
+            if name not in there and not is_known(name):
+                known = {CPU, MEMORY, EPHEMERAL_STORAGE, *there}
+                hint = f'In the requests of {part.name!r}; others are named as "nvidia.com/gpu".'
+                raise UnknownName("resource", name, known, hint)
 
 
 @contextmanager

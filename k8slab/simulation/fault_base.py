@@ -29,6 +29,8 @@ class Fault:
     def __post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", self.kind)
+        if not isinstance(self.enabled, bool):
+            raise InputError(f"{self.where('enabled')}: {self.enabled!r}; wanted true or false")
         self.check()
 
     def check(self) -> None:

@@ -129,6 +129,17 @@ class InstanceCatalogue(Mapping[str, InstanceType]):
         return f"<table><tr><th>instance type</th><th>allocatable</th><th>price an hour</th></tr>{rows}</table>"
 
 
+def catalogue_of(given: InstanceCatalogue | str | PathLike[str] | None, where: str) -> InstanceCatalogue:
+    """The catalogue, read if it is a file's name, the example if it is None. Raises InputError that says where."""
+    if given is None:
+        return InstanceCatalogue.example()
+    if isinstance(given, str | PathLike):
+        return InstanceCatalogue.load(given)
+    if not isinstance(given, InstanceCatalogue):
+        raise InputError(f"{where}: catalogue={given!r}; wanted an InstanceCatalogue, or a file's name")
+    return given
+
+
 def _from_csv(lines: list[str], source: str) -> Iterator[InstanceType]:
     reader = csv.DictReader(lines)
     names = [name.strip() for name in reader.fieldnames or ()]

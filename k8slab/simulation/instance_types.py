@@ -214,9 +214,12 @@ def _distribution(table: Mapping[str, Any], where: str) -> Distribution:
 
 
 def _parsed_taints(one: InstanceType | NodeGroup) -> Taints:
-    text = one.taints if isinstance(one.taints, str) else ",".join(one.taints)
+    listed = (one.taints,) if isinstance(one.taints, str) else one.taints
+    for text in listed:
+        if not isinstance(text, str):
+            raise InputError(f"{one}: taint {text!r}; wanted {TAINTS_WANTED}")
     try:
-        return parse_taints(text)
+        return parse_taints(",".join(listed))
     except ValueError as error:
         raise InputError(f"{one}: taint {error.args[0]!r}; wanted {TAINTS_WANTED}") from error
 

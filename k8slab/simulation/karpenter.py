@@ -24,7 +24,7 @@ from k8slab.errors import InputError, UnknownName
 from k8slab.simulation.cloud import Cloud
 from k8slab.simulation.distributions import Span
 from k8slab.simulation.evicting import daemon_pods, evicting
-from k8slab.simulation.instance_catalogue import InstanceCatalogue
+from k8slab.simulation.instance_catalogue import InstanceCatalogue, catalogue_of
 from k8slab.simulation.instance_types import InstanceType, NodeGroup, check_groups
 from k8slab.simulation.world import World
 from k8slab.units import Quantity, amount, duration_ns
@@ -231,9 +231,7 @@ class Karpenter:
         return sorted(pools, key=lambda pool: (-pool.weight, pool.name))
 
     def _made_groups(self) -> tuple[NodeGroup, ...]:
-        types = InstanceCatalogue.load(self.catalogue) if isinstance(self.catalogue, str) else self.catalogue
-        if types is None:
-            types = InstanceCatalogue.example()
+        types = catalogue_of(self.catalogue, f"{self}")
         found: list[NodeGroup] = []
         for pool in self._ordered():
             try:

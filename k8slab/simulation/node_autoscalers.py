@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +24,7 @@ from k8slab.errors import InputError, UnknownName
 from k8slab.simulation.cloud import Cloud
 from k8slab.simulation.distributions import Span
 from k8slab.simulation.evicting import daemon_pods, evicting
-from k8slab.simulation.instance_catalogue import InstanceCatalogue
+from k8slab.simulation.instance_catalogue import InstanceCatalogue, catalogue_of
 from k8slab.simulation.instance_types import NodeGroup, check_groups
 from k8slab.simulation.world import World
 from k8slab.units import duration_ns
@@ -82,7 +82,8 @@ class ClusterAutoscaler:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "groups", groups_of(self.groups, self.catalogue, f"{self}"))
-        wanted = (self.expander,) if isinstance(self.expander, str) else tuple(self.expander)
+        chain = self.expander.split(",") if isinstance(self.expander, str) else self.expander
+        wanted = tuple(str(name).strip() for name in chain)
         object.__setattr__(self, "expander", wanted)
         for name in wanted:
             if name not in EXPANDERS:
@@ -175,16 +176,25 @@ def groups_of(
     given: Sequence[NodeGroup | Mapping[str, Any]], catalogue: InstanceCatalogue | str | None, where: str
 ) -> tuple[NodeGroup, ...]:
     """The groups, those that are tables made. Raises InputError that says where."""
-    types = InstanceCatalogue.load(catalogue) if isinstance(catalogue, str) else catalogue
+    types = catalogue_of(catalogue, where)
+    if isinstance(given, str | Mapping):
+        raise InputError(f"{where}: groups={given!r}; wanted a list of NodeGroups, or of their keys and values")
+    known = [one.name for one in fields(NodeGroup)]
     found = []
     for one in given:
         if isinstance(one, Mapping):
-            types = types if types is not None else InstanceCatalogue.example()
+            name = f"group {one.get('name')!r}"
+            for key in one:
+                if key not in known:
+                    raise UnknownName("key", str(key), known, f"In {where}, {name}.")
+            for key in ("name", "instance_type"):
+                if key not in one:
+                    raise InputError(f"{where}: {name}: {key} is missing; wanted name and instance_type")
             try:
-                kind = one.get("instance_type")
+                kind = one["instance_type"]
                 found.append(NodeGroup(**{**one, "instance_type": types[kind] if isinstance(kind, str) else kind}))
-            except (TypeError, InputError) as error:
-                raise InputError(f"{where}: group {one.get('name')!r}: {error}") from error
+            except InputError as error:
+                raise InputError(f"{where}: {name}: {error}") from error
         else:
             found.append(one)
     try:

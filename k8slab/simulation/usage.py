@@ -61,7 +61,8 @@ class Load:
     period: Span = "24h"
 
     def __post_init__(self) -> None:
-        cpu_milli(self.cpu, "load, cpu")
+        if cpu_milli(self.cpu, "load, cpu") < 0:
+            raise InputError(f"load: cpu={self.cpu!r} is negative")
         duration_ns(self.peak, "load, peak")
         duration_ns(self.period, "load, period", least_ns=1)
         if not 0 <= self.swing <= 1:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from k8slab.datasets.taints import parse_tolerations
 from k8slab.datasets.workload import Workload
 from k8slab.errors import InputError
 from k8slab.simulation.arrivals import ArrivalProcess
 from k8slab.simulation.distributions import Distribution, Span, as_distribution
 from k8slab.simulation.usage import Load, Usage
-from k8slab.units import Quantity, duration_ns
+from k8slab.units import Quantity, amount, duration_ns
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,13 @@ class PodStream:
 class _Template:
     """What the pods of a workload are like.
 
-    requests : {"cpu": "500m", "memory": "1Gi"}
-    startup  : how long until a container is ready after its start
-    usage    : what a pod uses of its request
+    requests    : {"cpu": "500m", "memory": "1Gi"}
+    tolerations : as ("dedicated=gpu:NoSchedule", "spot")
+    priority    : a whole number, the higher the sooner
+    startup     : how long until a container is ready after its start
+    usage       : what a pod uses of its request
+
+    Raises InputError that names the workload, the key and the value.
     """
 
     name: str
@@ -58,10 +63,34 @@ class _Template:
     usage: Usage = field(default_factory=Usage)
 
     def __post_init__(self) -> None:
+        for key in ("name", "namespace"):
+            if not isinstance(getattr(self, key), str) or not getattr(self, key):
+                raise InputError(f"{self}: {key}={getattr(self, key)!r}; wanted a text")
+        for key in ("requests", "labels"):
+            if not isinstance(getattr(self, key), Mapping):
+                raise InputError(f"{self}: {key}={getattr(self, key)!r}; wanted keys and values")
+        for name, quantity in self.requests.items():
+            if amount(name, quantity, f"{self}: requests, {name}") < 0:
+                raise InputError(f"{self}: requests, {name}={quantity!r} is negative")
+        for name, value in self.labels.items():
+            if not isinstance(value, str):
+                raise InputError(f"{self}: label {name}={value!r}; wanted a text")
+        self._check_tolerations()
+        self._whole("priority", self.priority, -(2**31))
         duration_ns(self.startup, f"{self}: startup")
 
     def __str__(self) -> str:
         return f"{type(self).__name__} {self.name!r}"
+
+    def _check_tolerations(self) -> None:
+        listed = not isinstance(self.tolerations, str) and isinstance(self.tolerations, Sequence)
+        for text in self.tolerations if listed else (self.tolerations,):
+            try:
+                fine = listed and isinstance(text, str) and len(parse_tolerations(text)) == 1
+            except ValueError:
+                fine = False
+            if not fine:
+                raise InputError(f'{self}: tolerations, {text!r}; wanted texts as "key=value:Effect", "key" or "*"')
 
     def _whole(self, key: str, value: Any, least: int) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
