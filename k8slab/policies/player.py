@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from k8slab.kernels.churn import Board
     from k8slab.kernels.scores import Floats
 
-_DESCRIBES: Final = ("NODE_STATE", "NODE_UPDATED", "NODE_REMOVED")
+_DESCRIBES: Final = {"NODE_ADDED", "NODE_STATE", "NODE_UPDATED", "NODE_REMOVED"}
 # So many nodes may come, at least, before a table is made anew.
 _RESERVE: Final = 64
 Key = tuple[int, ...]
@@ -194,22 +194,23 @@ class Player:
                     self._forget_classes()
         if self._table is None:
             return
-        if any(change.verb == "NOMINATED" and bool((change.node_rows >= 0).any()) for change in changes):
+        verbs = {change.verb for change in changes}
+        if "NOMINATED" in verbs and any(
+            change.verb == "NOMINATED" and bool((change.node_rows >= 0).any()) for change in changes
+        ):
             self._promised = True
             self._table = None
             return
-        come = self._nodes_of(change for change in changes if change.verb == "NODE_ADDED")
-        if len(come) and not self._add(come):
-            self._table = None
-            return
-        described = self._nodes_of(change for change in changes if change.verb in _DESCRIBES)
-        touched = np.unique(np.concatenate([self._ahead, self._nodes_of(changes)]))
+        touched = {*self._ahead.tolist(), *_nodes_of(changes)}
         self._ahead = self._ahead[:0]
-        described = np.concatenate([come, described])
-        if len(described) and not self._describe(described):
-            self._table = None
-        elif len(touched):
-            self._score(touched)
+        told_of = bool(verbs & _DESCRIBES)
+        if told_of:
+            come = _as_rows(_nodes_of(change for change in changes if change.verb == "NODE_ADDED"))
+            told = _as_rows(_nodes_of(change for change in changes if change.verb in _DESCRIBES))
+            if (len(come) and not self._add(come)) or not self._describe(told):
+                self._table = None
+        if len(touched) and self._table is not None:
+            self._score(_as_rows(touched), resized=told_of)
 
     def _add(self, rows: Ints) -> bool:
         """Nodes that came get a place in the table; False if it has to be made anew."""
@@ -230,35 +231,35 @@ class Player:
         self._numbered = 0
         self._table = None
 
-    def _nodes_of(self, changes: Iterable[Change]) -> Ints:
-        parts = [change.node_rows for change in changes]
-        nodes = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
-        return nodes[nodes >= 0]
-
-    def _score(self, nodes: Ints) -> None:
-        """Read what these nodes have and hold from the state, and score them."""
+    def _score(self, nodes: Ints, *, resized: bool) -> None:
+        """Read what these nodes hold from the state, and what they have where it may be another; and score them."""
         from k8slab.kernels.churn import rescore
 
-        table, state = self._filled, self._state
-        has, holds = state.allocatable[:, nodes], state.requested[:, nodes]
-        if (has % table.units).any() or (holds % table.units).any():
+        table, places = self._filled, self._filled.place[nodes]
+        holds = self._state.requested[:, nodes]
+        if (holds % table.units).any() or (resized and not self._resize(nodes, places)):
             self._table = None
             return
-        board, now_has, places = table.board, in_units(has, table.units).T, table.place[nodes]
-        resized = bool((board.allocatable[places] != now_has).any())
+        table.board.requested[places] = in_units(holds, table.units).T
+        rescore(places, table.board)
+
+    def _resize(self, nodes: Ints, places: Ints) -> bool:
+        """Read what these nodes have; False if the table has to be made anew."""
+        table, has = self._filled, self._state.allocatable[:, nodes]
+        if (has % table.units).any():
+            return False
+        board, now_has = table.board, in_units(has, table.units).T
+        changes = bool((board.allocatable[places] != now_has).any())
         board.allocatable[places] = now_has
-        board.requested[places] = in_units(holds, table.units).T
-        if resized and (board.allocatable.max(axis=0, initial=0.0) != board.scoring.largest).any():
+        if changes and (board.allocatable.max(axis=0, initial=0.0) != board.scoring.largest).any():
             # The largest node is no longer as large as the scores think that measure by it.
             largest = np.maximum(board.allocatable.max(axis=0, initial=0.0), table.gone)
-            if (largest != board.scoring.largest).any():
-                self._table = None
-                return
-        rescore(places, board)
+            return not (largest != board.scoring.largest).any()
+        return True
 
-    def _describe(self, nodes: Ints) -> bool:
+    def _describe(self, rows: Ints) -> bool:
         """Ask the filters of these nodes again; False if a score has come to tell nodes apart that didn't."""
-        table, rows, columns = self._filled, np.unique(nodes), self._state.node_columns()
+        table, columns = self._filled, self._state.node_columns()
         told = [description(columns, row, table.blind) for row in rows.tolist()]
         new = np.array([one not in table.known for one in told], dtype=np.bool_)
         if new.any():
@@ -350,6 +351,17 @@ def _room_for(problem: Problem, nodes: int) -> Board:
         scoring=problem.scoring,
         pair=pair_of(problem),
     )
+
+
+def _nodes_of(changes: Iterable[Change]) -> set[int]:
+    found: set[int] = set()
+    for change in changes:
+        found.update(change.node_rows.tolist())
+    return found - {-1}
+
+
+def _as_rows(nodes: set[int]) -> Ints:
+    return np.array(sorted(nodes), dtype=np.int64)
 
 
 def _numbers(count: int) -> Ints:

@@ -29,6 +29,7 @@ from k8slab.simulation.fault_base import Fault
 from k8slab.simulation.fault_times import SLOW, FaultTimes, together
 from k8slab.simulation.faults import OomKills, PodCrashes, PodHangs, SlowNodes
 from k8slab.simulation.heartbeats import Heartbeats
+from k8slab.simulation.kubelets import Starts
 from k8slab.simulation.node_faults import NodeFaults, truth_rows
 from k8slab.simulation.node_lives import NodeLives, targets_of
 from k8slab.simulation.pod_faults import ContainerFaults, CrashTimes, OomTimes, seed_of
@@ -209,7 +210,7 @@ class _Loops:
             world.calendar.add(loop)
         if slow:
             # Only pods of workloads have probes.
-            world.kubelets.on_start(self._started, lambda rows, starts, ends: NEVER)
+            world.kubelets.on_start(self._started, lambda starts: NEVER)
 
     def break_pods(self, faults: Sequence[Fault]) -> None:
         """Add the loops that end or hang containers."""
@@ -306,12 +307,12 @@ class _Loops:
                     else:
                         self.prober.get_well(one, now_ns)
 
-    def _started(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> None:
+    def _started(self, starts: Starts) -> None:
         """Containers that start on a slow node are ill from the start."""
         if not self._slow:
             return
-        nodes = self._world.state.pod_node[pod_rows].tolist()
+        rows, nodes = starts.pod_rows, self._world.state.pod_node[starts.pod_rows].tolist()
         for place in [place for place, node in enumerate(nodes) if node in self._slow]:
-            probes = self._probes_of(int(pod_rows[place]))
-            if probes is not None and start_ns[place] < NEVER and probes.fail_at(self._slow[nodes[place]]):
-                self.prober.fall_ill(pod_rows[place : place + 1], int(start_ns[place]))
+            start_ns, probes = int(starts.start_ns[place]), self._probes_of(int(rows[place]))
+            if probes is not None and start_ns < NEVER and probes.fail_at(self._slow[nodes[place]]):
+                self.prober.fall_ill(rows[place : place + 1], start_ns)

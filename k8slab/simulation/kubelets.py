@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,19 @@ from k8slab.simulation.timers import Timers
 from k8slab.state.tables import Column
 
 _SUCCEEDED: Final = POD_PHASES.index(PodPhase.SUCCEEDED)
+
+
+class Starts(NamedTuple):
+    """Containers that start: int64[n] each, no row twice.
+
+    end_ns : when they would end by themselves, or NEVER
+    before : how often each pod's containers were started before
+    """
+
+    pod_rows: Ints
+    start_ns: Ints
+    end_ns: Ints
+    before: Ints
 
 
 class Kubelets:
@@ -35,8 +48,9 @@ class Kubelets:
         self._timers = Timers()
         self._is_down = Column(np.bool_)
         self._any_down = False
-        self._watchers: list[Callable[[Ints, Ints, Ints], None]] = []
-        self._foresees: list[Callable[[Ints, Ints, Ints], int] | None] = []
+        self._watchers: list[Callable[[Starts], None]] = []
+        self._foresees: list[Callable[[Starts], int] | None] = []
+        self._begun = Column(np.int64)
         self._seen = state.version
 
     # -- what others say ------------------------------------------------------------
@@ -48,10 +62,10 @@ class Kubelets:
 
     def on_start(
         self,
-        watcher: Callable[[Ints, Ints, Ints], None],
-        foresee: Callable[[Ints, Ints, Ints], int] | None = None,
+        watcher: Callable[[Starts], None],
+        foresee: Callable[[Starts], int] | None = None,
     ) -> None:
-        """Call this with the rows of pods whose containers start, when they do, and when they would end (or NEVER).
+        """Call this when containers start.
 
         foresee : of the same, for pods that no workload owns and that have yet to start: when the watcher would
                   first make something happen to one of them, NEVER if it won't; it changes nothing. Without it
@@ -126,12 +140,20 @@ class Kubelets:
         """When something first happens to one of these pods, that start then, before it ends; NEVER if nothing does."""
         if not len(pod_rows):
             return NEVER
-        return min(foresee(pod_rows, start_ns, end_ns) for foresee in self._foresees if foresee is not None)
+        starts = self._starts(pod_rows, start_ns, end_ns)
+        return min(foresee(starts) for foresee in self._foresees if foresee is not None)
 
     def started(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> None:
         """These pods' containers started; somebody else minds when they end."""
-        for watcher in self._watchers:
-            watcher(pod_rows, start_ns, end_ns)
+        if self._watchers:
+            starts = self._starts(pod_rows, start_ns, end_ns)
+            self._begun.view[pod_rows] += 1
+            for watcher in self._watchers:
+                watcher(starts)
+
+    def _starts(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> Starts:
+        self._grow()
+        return Starts(pod_rows, start_ns, end_ns, self._begun.view[pod_rows])
 
     def put_back(self, at_ns: Ints, pod_rows: Ints) -> None:
         """These pods end then."""
@@ -180,7 +202,7 @@ class Kubelets:
         if self._any_down:
             pod_rows = pod_rows[~self.down(self._state.pod_node[pod_rows])]
         ends = at_ns + np.minimum(self._lifetime.view[pod_rows], NEVER - at_ns)
-        if self._watchers and at_ns < NEVER:
+        if at_ns < NEVER:
             self.started(pod_rows, np.full(len(pod_rows), at_ns), ends)
         self.put_back(ends, pod_rows)
 
@@ -189,6 +211,7 @@ class Kubelets:
         if missing > 0:
             self._ends.extend(missing)
             self._lifetime.extend(missing)
+            self._begun.extend(missing)
 
     def _pods_on(self, node_rows: Ints) -> Ints:
         return self._state.pods_on(node_rows)

@@ -14,6 +14,7 @@ from k8slab.application.calendar import Rank
 from k8slab.domain.columns import NEVER, Ints
 from k8slab.domain.ports import ClusterStatePort
 from k8slab.domain.resources import MEMORY
+from k8slab.simulation.kubelets import Starts
 from k8slab.simulation.usage import PodUsage
 from k8slab.state.tables import Column
 
@@ -66,41 +67,32 @@ class ContainerFaults:
         self._exit_code = exit_code
         self._down = down
         self._heap: list[tuple[int, int, int]] = []
-        # Most pods are started once: that draw is made for all rows at once, those after it one by one.
+        # Most pods are started once: that draw is made for all rows at once, those after it as they come.
         self._first = Column(np.int64)
-        self._again: dict[int, int] = {}
-        self._begun = Column(np.bool_)
 
-    def started(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> None:
-        """Containers started, that would end by themselves at `end_ns`."""
-        after = self._strikes_after(pod_rows)
-        begun = self._begun.view
-        for row in pod_rows[begun[pod_rows]].tolist():
-            self._again[row] = self._again.get(row, 0) + 1
-        begun[pod_rows] = True
-        for place in np.flatnonzero(after < end_ns - start_ns).tolist():
-            start = int(start_ns[place])
-            heapq.heappush(self._heap, (start + int(after[place]), int(pod_rows[place]), start))
+    def started(self, starts: Starts) -> None:
+        """Containers started."""
+        after = self._strikes_after(starts)
+        for place in np.flatnonzero(after < starts.end_ns - starts.start_ns).tolist():
+            start = int(starts.start_ns[place])
+            heapq.heappush(self._heap, (start + int(after[place]), int(starts.pod_rows[place]), start))
 
-    def foresee(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> int:
-        """When it would first end the container of one of these pods, if they start then; NEVER if they end before."""
-        after = self._strikes_after(pod_rows)
-        struck = np.flatnonzero(after < end_ns - start_ns)
-        return int((start_ns[struck] + after[struck]).min(initial=NEVER))
+    def foresee(self, starts: Starts) -> int:
+        """When it would first end one of these containers; NEVER if they end before."""
+        after = self._strikes_after(starts)
+        struck = np.flatnonzero(after < starts.end_ns - starts.start_ns)
+        return int((starts.start_ns[struck] + after[struck]).min()) if len(struck) else NEVER
 
-    def _strikes_after(self, pod_rows: Ints) -> Ints:
-        """int64[n]: how long after its next start each pod is struck."""
+    def _strikes_after(self, starts: Starts) -> Ints:
+        """int64[n]: how long after its start each container is struck."""
         known, count = len(self._first.view), self._state.pod_count
         if known < count:
             rows = np.arange(known, max(count, known + _LEAST) if self._early else count)
             self._first.extend(len(rows), self._after(rows, np.zeros(len(rows), dtype=np.int64)))
-            self._begun.extend(len(rows), False)
-        after = self._first.view[pod_rows]
-        begun = self._begun.view[pod_rows]
-        if begun.any():
-            again = pod_rows[begun]
-            attempts = [self._again.get(row, 0) + 1 for row in again.tolist()]
-            after[begun] = self._after(again, np.array(attempts, dtype=np.int64))
+        after: Ints = self._first.view[starts.pod_rows]
+        again = np.flatnonzero(starts.before)
+        if len(again):
+            after[again] = self._after(starts.pod_rows[again], starts.before[again])
         return after
 
     def next_ns(self, now_ns: int) -> int | None:
