@@ -110,3 +110,15 @@ class LivingCluster(RuleBasedStateMachine):
 
 LivingCluster.TestCase.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
 TestLivingCluster = LivingCluster.TestCase
+
+
+def test_a_node_that_comes_back_twice_in_an_instant_ends_its_pods_once():
+    world = new_world(NODES, PARTS, policy("kube-default"), 7, 3600 * SECOND_NS)
+    world.calendar.run_until(125 * SECOND_NS)
+    for _ in range(2):
+        world.kubelets.resume(np.arange(3), world.clock.now())
+    world.calendar.run_until(1800 * SECOND_NS)
+    journal = world.state.journal.columns()
+    ended = journal["pod_row"][journal["verb"] == VERBS.index("FINISHED")]
+    assert len(ended) > 5
+    assert len(set(ended.tolist())) == len(ended)
