@@ -154,7 +154,7 @@ def _as_json(run: Run, other: Counterfactual | None, files: dict[str, Path]) -> 
 
 
 def _show(run: Run, other: Counterfactual | None, report: Path) -> None:
-    from k8slab.experiments.simulation_run import shown
+    from k8slab.experiments.simulation_run import named, shown
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("", no_wrap=True)
@@ -167,7 +167,7 @@ def _show(run: Run, other: Counterfactual | None, report: Path) -> None:
         cells = [shown(value, unit)]
         if other is not None:
             cells.append(shown(*other.other.metrics[name]))
-        table.add_row(name.replace("_", " "), *cells)
+        table.add_row(named(name), *cells)
     console = Console()
     console.print(table)
     console.print(f"\n{escape(run.answer())}", highlight=False)

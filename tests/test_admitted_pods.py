@@ -105,6 +105,29 @@ def test_limit_ranges_fill_in_and_refuse():
     ]
 
 
+def test_a_limit_range_takes_what_it_does_not_say_from_what_it_does():
+    rule = LimitRange(min={"cpu": "50m"}, max={"cpu": 8, "memory": "2Gi"}, default={"cpu": 2}).rule()
+    assert rule.default == {"cpu": 2, "memory": 2 * 2**30}
+    assert rule.default_request == {"cpu": 2, "memory": 2 * 2**30}
+    assert LimitRange(min={"cpu": 1}).rule().default_request == {"cpu": 1}
+    assert LimitRange(type="Pod", min={"cpu": 1}, max={"cpu": 8}).rule().default == {}
+    # So pods without a limit enter where there is a greatest.
+    bounds = Namespace(limits=[LimitRange(min={"cpu": "50m"}, max={"cpu": 8})])
+    assert len(simulated(Deployment("web", ONE, replicas=3), bounds).frames.pods) == 3
+
+
+def test_what_was_not_let_in_is_said():
+    parts = [Deployment("web", ONE, replicas=3), Job("heavy", {"cpu": "9", "memory": "1Gi"})]
+    run = simulated(parts, Namespace(quotas=[Quota(hard={"pods": 1})], limits=[LimitRange(max={"cpu": 8})]))
+    told = run.metrics["pods_refused"][0]
+    assert told == len(refusals(run)) > 0
+    assert f" Admission let a pod not in {told} times: " in run.answer()
+    assert "the most frequent of 2 reasons" in run.answer()
+    free = simulated(parts[0], Namespace())
+    assert free.metrics["pods_refused"] == (0, "count")
+    assert "Admission" not in free.answer()
+
+
 def test_pods_of_a_stream_and_of_a_trace_are_asked_and_filled():
     rules = Namespace(quotas=[Quota(hard={"requests.cpu": "3"})], limits=[LimitRange(default_request={"cpu": "1"})])
     trace = k8slab.Workload.from_frame({"pod": list("abcde"), "cpu": [0, 0, 0, 0, 2], "memory": ["1Gi"] * 5})

@@ -19,11 +19,15 @@ from k8slab.simulation import (
     Bursts,
     DaemonSet,
     Deployment,
+    DisruptionBudget,
     Diurnal,
     Empirical,
     Exponential,
     Fixed,
+    Health,
+    HorizontalAutoscaler,
     Job,
+    ListedFailures,
     Load,
     LogNormal,
     PodStream,
@@ -120,6 +124,36 @@ def test_it_says_what_it_is_to_people(run):
 
 
 # -- the same bytes -----------------------------------------------------------------------
+
+
+def test_what_was_wanted_and_not_there_is_counted_by_time():
+    dark = ListedFailures(events=[{"node": node, "at": "10m", "duration": "2m"} for node in "ab"])
+    web = [Deployment(f"web-{n}", {"cpu": "10m"}, replicas=4) for n in range(2)]
+    run = Simulation(NODES, web, faults=[dark]).run("40m")
+    # Two minutes of forty, for all.
+    assert run.metrics["unavailable_mean"] == (5.0, "percent")
+    assert run.metrics["restarts"][0] == 8
+    # Two of four find no room, until there shall be two alone.
+    big = Deployment("big", {"cpu": "3"}, replicas=4)
+    run = Simulation(NODES, big, autoscalers=[HorizontalAutoscaler("big", 2, 4)]).run("1h")
+    steps = run.frames.scaling.query("desired != replicas")
+    assert steps["desired"].tolist()[-1] == 2
+    lasted = np.diff([0, *steps["time_ns"], run.until_ns])
+    wanted = np.array([4, *steps["desired"]])
+    expected = 100 * ((wanted - 2) * lasted).sum() / (wanted * lasted).sum()
+    assert run.metrics["unavailable_mean"][0] == pytest.approx(expected)
+    assert "unavailable_mean" not in Simulation(NODES, parts()[2]).run("1m").metrics
+
+
+def test_the_report_tells_who_watched_and_of_many_alike_the_first(tmp_path):
+    web = [Deployment(f"web-{n}", {"cpu": "10m"}) for n in range(9)]
+    health = Health(budgets=[DisruptionBudget(name="web", workload="web-1", min_available=1)])
+    report = Simulation(NODES, web, health=health).run("1m").to_html(tmp_path / "report.html")
+    table = report.read_text(encoding="utf-8").split("What was run")[1].split("Manifest")[0]
+    assert "DisruptionBudget(name=" in table
+    assert "web-4" in table
+    assert "web-5" not in table
+    assert "... and 4 more, all in the manifest below" in table
 
 
 def test_a_seed_gives_the_same_files_to_the_byte(tmp_path):

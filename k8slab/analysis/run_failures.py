@@ -47,8 +47,8 @@ def failures(run: Run, ax: Axes | None = None) -> Axes:
     ax.set_ylim(bottom=0)
     ax.margins(x=0.0)
     style.whole_ticks(ax.yaxis)
-    actions = frames.healing["action"].value_counts()
-    done = f"{actions.get('evict', 0):,} pods told to go, {actions.get('restart', 0):,} restarts. {note_of(run)}"
+    evicted, restarts = (run.metrics[name][0] for name in ("pods_evicted", "restarts"))
+    done = f"{evicted:,} pods told to go, {restarts:,} restarts. {note_of(run)}"
     return style.finish(ax, "What broke, and what was seen of it", f"virtual time ({scale})", "nodes", note=done)
 
 

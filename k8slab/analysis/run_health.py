@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -9,8 +10,9 @@ import pandas as pd
 
 from k8slab.domain.columns import NEVER
 from k8slab.domain.instants import SECOND_NS
-from k8slab.simulation.availability import ready_spells, serving_spells, workload_steps
+from k8slab.simulation.availability import Steps, ready_spells, serving_spells, workload_steps
 from k8slab.simulation.detection import Detection, all_detectors, detect, repairs
+from k8slab.simulation.workloads import Deployment, Part, StatefulSet
 
 if TYPE_CHECKING:
     from k8slab.simulation.history import History
@@ -71,6 +73,32 @@ def availability_frame(world: World, history: History) -> pd.DataFrame:
     return pd.DataFrame(
         {name: np.concatenate([np.zeros(0, dtype=empty[name]), *parts]) for name, parts in frame.items()}
     )
+
+
+def unavailable_percent(parts: Sequence[Part], world: World) -> float | None:
+    """Pod-seconds that deployments and stateful sets wanted and had nobody to serve, of all that they wanted.
+
+    What they want changes as autoscalers decide. None where nothing was wanted.
+    """
+    kept = {part.name: part.replicas for part in parts if isinstance(part, Deployment | StatefulSet)}
+    if not kept:
+        return None
+    until_ns, told = world.clock.now(), world.sink.columns("scaling")
+    serving = serving_spells(world, ready_spells(world))
+    missing = wanted = 0
+    for owner, name in enumerate(world.workloads.names):
+        if name not in kept:
+            continue
+        have = workload_steps(world, serving, owner)
+        mine = np.asarray(told["workload"] == name)
+        want = Steps(np.append(0, told["time_ns"][mine]), np.append(kept[name], told["desired"][mine]))
+        at = np.unique(np.concatenate([want.at_ns, have.at_ns]))
+        lasted = np.diff(np.append(at, until_ns))
+        replicas = want.value[np.searchsorted(want.at_ns, at, side="right") - 1]
+        there = np.append(0, have.value)[np.searchsorted(have.at_ns, at, side="right")]
+        missing += int((np.maximum(replicas - there, 0) * lasted).sum())
+        wanted += int((replicas * lasted).sum())
+    return 100.0 * missing / wanted if wanted else None
 
 
 _NO_DETECTIONS: Final = {

@@ -97,15 +97,12 @@ def node_metrics(world: World, until_ns: int) -> dict[str, tuple[float, str]]:
     told = world.sink.columns("node_scaling")
     actions = told["action"].tolist()
     added = int(told["nodes"][told["action"] == "scale-up"].sum()) if actions else 0
-    moved = world.sink.columns("healing")
-    evicted = int((moved["action"] == "evict").sum()) if len(moved["action"]) else 0
     return {
         "node_hours": (float(sum(hours)), "node h"),
         "cost": (float(sum(hour * price for hour, price in zip(hours, prices, strict=True))), "money"),
         "nodes_launched": (added, "count"),
         "nodes_removed": (actions.count("removed"), "count"),
         "launches_failed": (int(told["nodes"][told["action"] == "scale-up-failed"].sum()) if actions else 0, "count"),
-        "pods_evicted": (evicted, "count"),
     }
 
 

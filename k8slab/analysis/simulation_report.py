@@ -12,10 +12,13 @@ from k8slab.units import format_duration
 
 if TYPE_CHECKING:
     from k8slab.experiments.counterfactual import Counterfactual
+    from k8slab.experiments.simulation import Simulation
     from k8slab.experiments.simulation_run import Run
 
 _WORST: Final = 10
 _AUTOSCALERS: Final = 3
+# So many of a kind are told one by one.
+_ALIKE: Final = 6
 
 
 def render(run: Run, against: Counterfactual | None = None) -> str:
@@ -32,7 +35,7 @@ def render(run: Run, against: Counterfactual | None = None) -> str:
         worst=_worst(run),
         manifest=manifest,
         manifest_json=json.dumps(manifest, indent=2),
-        parts=[_part(part) for part in (*setup.parts, *setup.autoscalers, *setup.faults, *setup.namespaces)],
+        parts=_parts(setup),
         policy=f"{setup.policy.name}: {setup.policy.summary}",
     )
 
@@ -121,7 +124,7 @@ def _of_the_store(run: Run) -> list[dict[str, Any]]:
 
 
 def _rows(run: Run, against: Counterfactual | None) -> list[dict[str, Any]]:
-    from k8slab.experiments.simulation_run import shown
+    from k8slab.experiments.simulation_run import named, shown
 
     beside = {} if against is None else {row.metric: row for row in against.frame.itertuples()}
     rows = []
@@ -132,7 +135,7 @@ def _rows(run: Run, against: Counterfactual | None) -> list[dict[str, Any]]:
         cells = [shown(value if row is None else row.base, unit)]
         if against is not None:
             cells += ["-", "-"] if row is None else [shown(row.other, unit), _differs(row, unit)]
-        rows.append({"name": name.replace("_", " "), "cells": cells})
+        rows.append({"name": named(name), "cells": cells})
     return rows
 
 
@@ -166,5 +169,15 @@ def _worst(run: Run) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _part(part: Any) -> dict[str, str]:
-    return {"kind": type(part).__name__, "text": repr(part)}
+def _parts(setup: Simulation) -> list[dict[str, str]]:
+    """What was run, of each kind the first few: two hundred deployments would hide the rest."""
+    others = [one for one in (setup.health, setup.store) if one is not None]
+    parts = [*setup.parts, *setup.autoscalers, *setup.faults, *others, *setup.namespaces]
+    found = []
+    for kind in dict.fromkeys(type(part).__name__ for part in parts):
+        alike = [part for part in parts if type(part).__name__ == kind]
+        shown = alike if len(alike) <= _ALIKE else alike[: _ALIKE - 1]
+        found += [{"kind": kind, "text": repr(part)} for part in shown]
+        if len(alike) > len(shown):
+            found.append({"kind": kind, "text": f"... and {len(alike) - len(shown):,} more, all in the manifest below"})
+    return found

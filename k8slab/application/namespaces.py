@@ -50,7 +50,11 @@ class Quota:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitRange:
-    """One item of a LimitRange: bounds and defaults of containers or pods; amounts such as {"cpu": "100m"}."""
+    """One item of a LimitRange: bounds and defaults of containers or pods; amounts such as {"cpu": "100m"}.
+
+    As the API does when a LimitRange is made, one of containers takes what it doesn't say from what it does:
+    `default` limits from `max`, and `default_request` from `default`, then from `min`.
+    """
 
     type: str = "Container"
     min: Amounts = field(default_factory=dict)
@@ -69,6 +73,9 @@ class LimitRange:
             most = parts["max"].get(name)
             if most is not None and most < least:
                 raise InputError(f"limit range: min {name} {self.min[name]!r} is above max {self.max[name]!r}")
+        if self.type == "Container":
+            parts["default"] = {**parts["max"], **parts["default"]}
+            parts["default_request"] = {**parts["min"], **parts["default"], **parts["default_request"]}
         return LimitRangeItem(self.type, **parts)
 
 

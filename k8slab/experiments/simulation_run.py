@@ -137,7 +137,14 @@ class Run:
 
     @cached_property
     def metrics(self) -> Metrics:
-        """metric -> (value, unit): what `summary` shows and `counterfactual` compares."""
+        """metric -> (value, unit): what `summary` shows and `counterfactual` compares.
+
+        pods_evicted     : that were told to leave a node, by whomever
+        pods_requeued    : times that a pod lost its node and waited again
+        pods_refused     : times that quotas or limits let a pod not in; only with namespaces
+        unavailable_mean : of the replicas that deployments and stateful sets wanted, those not serving; only with these
+        ..._told         : rows of the frame of that name
+        """
         metrics = {**self._pod_metrics(), **self._wait_metrics(), **self._cluster_metrics(), **self._told_metrics()}
         if self.simulation.store is None:
             return metrics
@@ -154,7 +161,7 @@ class Run:
             "pods_ended": (int((history.ended_ns < NEVER).sum()), "count"),
             "pods_never_placed": (int((came & (history.bound_ns == NEVER)).sum()), "count"),
             "restarts": (int(history.restarts.sum()), "count"),
-            "evictions": (int(history.evictions.sum()), "count"),
+            "pods_evicted": (self._rows("healing", "action", "evict"), "count"),
             "attempts": (self._world.scheduler.attempts, "count"),
         }
 
@@ -167,6 +174,8 @@ class Run:
         return {f"pending_{name}": (float(value), "s") for name, value in at.items()}
 
     def _cluster_metrics(self) -> Metrics:
+        from k8slab.analysis.run_health import unavailable_percent
+
         history, state = self._history, self._world.state
         whole = np.array([0, max(self.until_ns, 1)])
         metrics: Metrics = {
@@ -174,12 +183,20 @@ class Run:
             "waiting_mean": (float(history.pending.means(whole)[0]), "pods"),
             "nodes_ready_mean": (float(history.ready_nodes.means(whole)[0]), "nodes"),
         }
+        metrics["pods_requeued"] = (int(history.evictions.sum()), "count")
+        if self.simulation.namespaces:
+            metrics["pods_refused"] = (self._rows("events", "event", "FailedCreate"), "count")
         shares = self.frames.utilization.mean(numeric_only=True)
         for name in shares.index:
             if name.endswith("_percent"):
                 metrics[f"{name.removesuffix('_percent')}_mean"] = (float(shares[name]), "percent")
         assert PODS in state.schema.names
-        return metrics
+        unavailable = unavailable_percent(self.simulation.parts, self._world)
+        return metrics if unavailable is None else {**metrics, "unavailable_mean": (unavailable, "percent")}
+
+    def _rows(self, table: str, column: str, value: str) -> int:
+        """How many rows of a table that the loops told have this value."""
+        return int((self._world.sink.columns(table)[column] == value).sum()) if self._world.sink.count(table) else 0
 
     def _told_metrics(self) -> Metrics:
         from k8slab.analysis.run_descheduling import descheduling_metrics
@@ -236,7 +253,7 @@ class Run:
         return events
 
     def answer(self) -> str:
-        """The run in two sentences."""
+        """The run in two or three sentences."""
         value = {name: number for name, (number, _) in self.metrics.items()}
         cut = " before it was interrupted" if self.interrupted else ""
         waited = f"one in a hundred waited {shown(value['pending_p99'], 's')} or longer for a node"
@@ -246,8 +263,19 @@ class Run:
         return (
             f"In {format_duration(self.until_ns)}{cut} {value['pods_arrived']:,.0f} pods came, "
             f"{value['running_mean']:,.0f} at a time on the mean; {waited}{never}. They requested "
-            f"{value['cpu_requested_mean']:.1f} % of the cores of ready nodes and used {value['cpu_used_mean']:.1f} %."
+            f"{value['cpu_requested_mean']:.1f}\u00a0% of the cores of ready nodes and used "
+            f"{value['cpu_used_mean']:.1f}\u00a0%.{self._refused()}"
         )
+
+    def _refused(self) -> str:
+        """What quotas and limits did, the most frequent of their reasons first."""
+        told = self.frames.events
+        reasons = told.loc[told["event"] == "FailedCreate", "detail"].value_counts()
+        if not len(reasons):
+            return ""
+        others = f", the most frequent of {len(reasons):,} reasons" if len(reasons) > 1 else ""
+        times = "once" if reasons.sum() == 1 else f"{reasons.sum():,} times"
+        return f" Admission let a pod not in {times}: {reasons.index[0]}{others}."
 
     def to_html(self, path: str | Path, *, against: Counterfactual | None = None) -> Path:
         """Write the report: one HTML file that needs no other. OutputError if it can't be written.
@@ -297,7 +325,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td style='text-align:left'>{escape(name.replace('_', ' '))}</td><td>{shown(value, unit)}</td></tr>"
+            f"<tr><td style='text-align:left'>{escape(named(name))}</td><td>{shown(value, unit)}</td></tr>"
             for name, (value, unit) in self.metrics.items()
             if not name.endswith("_told") or value
         )
@@ -322,7 +350,14 @@ def shown(value: float, unit: str) -> str:
         return format_duration(round(value * SECOND_NS)) if np.isfinite(value) else "-"
     text = f"{value:,.0f}" if unit == "count" else f"{value:,.1f}"
     text = text.removeprefix("-") if not text.strip("-0.") else text  # no "-0.0"
-    return text + {"percent": " %", "ms": " ms"}.get(unit, "")
+    return text + {"percent": "\u00a0%", "ms": "\u00a0ms"}.get(unit, "")
+
+
+def named(metric: str) -> str:
+    """What a metric is called for people."""
+    if metric.endswith("_told"):
+        return f"rows of {metric.removesuffix('_told').replace('_', ' ')}"
+    return metric.replace("_", " ")
 
 
 def _csv(frame: pd.DataFrame, path: Path) -> None:
