@@ -173,7 +173,10 @@ def new_verdict(autoscalers: int, metrics: int) -> Verdict:
 def new_counts(autoscalers: int, metrics: int) -> Counts:
     """Counts to fill."""
     status, serving, ready, matched = (np.zeros(autoscalers, dtype=np.int64) for _ in range(4))
-    return Counts(np.zeros((metrics, 8), dtype=np.int64), status, serving, ready, matched, np.zeros(1, dtype=np.bool_))
+    return Counts(
+        np.zeros((metrics, 8), dtype=np.int64), status, serving, ready, matched, np.zeros(1, dtype=np.bool_),
+        np.full(autoscalers, NEVER), np.zeros(autoscalers, dtype=np.bool_),
+    )  # fmt: skip
 
 
 class ArrayRules:

@@ -9,6 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from k8slab.application.calendar import Rank, Ticks
+from k8slab.application.horizontal_counts import SettledCounts
+from k8slab.application.horizontal_quantities import Quantities, metric_label
 from k8slab.application.horizontal_rules import (
     CONDITIONS,
     REASONS,
@@ -19,20 +21,18 @@ from k8slab.application.horizontal_rules import (
     static_rules,
 )
 from k8slab.domain.autoscaling.horizontal import Condition
-from k8slab.domain.autoscaling.values import HorizontalPodAutoscaler, HpaConfig, MetricSpec, MetricUnavailable
-from k8slab.domain.columns import NEVER, Codes32
+from k8slab.domain.autoscaling.values import HorizontalPodAutoscaler, HpaConfig
+from k8slab.domain.columns import NEVER
 from k8slab.domain.instants import SECOND_NS
 from k8slab.domain.models import POD_PHASES, PodPhase
-from k8slab.domain.ports import ClusterStatePort, EventSinkPort, MetricsPort, ScalePort
-from k8slab.domain.resources import CPU
+from k8slab.domain.ports import ClusterStatePort, EventSinkPort, MetricsPort, ScalePort, SharedMetricsPort
 from k8slab.errors import InputError, K8slabError
-from k8slab.kernels.horizontal_columns import ABLE, ACTIVE, LIMITED, Ints, Metrics, Pods, Verdict
+from k8slab.kernels.horizontal_columns import ABLE, ACTIVE, LIMITED, Ints, Pods, Verdict
 
 SYNC_PERIOD_NS: Final = 15 * SECOND_NS
 _PENDING: Final = POD_PHASES.index(PodPhase.PENDING)
 _RUNNING: Final = POD_PHASES.index(PodPhase.RUNNING)
 _FAILED: Final = POD_PHASES.index(PodPhase.FAILED)
-_MILLI: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class HorizontalScaler:
         hpas = [one.hpa for one in autoscalers]
         flags = config if config is not None else HpaConfig()
         self._owners = [scale.owner(one.workload) for one in autoscalers]
-        self._columns = _Quantities(hpas, state.schema.names)
+        self._columns = Quantities(hpas, state.schema.names)
         self._rules = static_rules(hpas, flags, metrics.window_ns)
         self._looked_at = static_metrics(hpas, self._columns.places)
         self._engine: HorizontalRules = (
@@ -132,6 +132,11 @@ class HorizontalScaler:
         self._rules.ambiguous[:] = [self._owners.count(owner) > 1 for owner in self._owners]
         self._target = self._targets(max(self._owners, default=-1) + 1)
         self._told = np.full((3, len(hpas)), -1, dtype=np.int8)
+        self._settled = (
+            SettledCounts(state, metrics, self._looked_at, self._engine.counts, self._owners, self._columns.resources)
+            if compiled and isinstance(metrics, SharedMetricsPort)
+            else None
+        )
         # While nothing can change: the version of the state that this holds for, and until when.
         self._quiet: tuple[int, int] | None = None
         # When it was last asked while nothing could change.
@@ -247,12 +252,10 @@ class HorizontalScaler:
 
     def _concerned(self, since: int) -> bool:
         """Whether what happened since was about a pod of a target."""
-        owners = self._state.pod_owner
-        for change in self._state.changes(since):
-            mine = owners[change.pod_rows[change.pod_rows >= 0]]
-            if (self._target[mine[(mine >= 0) & (mine < len(self._target))]] >= 0).any():
-                return True
-        return False
+        rows = self._state.touched(since)
+        owners = self._state.pod_owner[rows[rows >= 0]]
+        mine = owners[(owners >= 0) & (owners < len(self._target))]
+        return bool((self._target[mine] >= 0).any())
 
     def _tick_from(self, at_ns: int) -> int:
         """The first sync that would be made at `at_ns` or after."""
@@ -268,11 +271,15 @@ class HorizontalScaler:
         self._rules.spec[:] = list(map(self._scale.replicas, self._owners))
         if len(owners) and int(owners.max()) >= len(self._target):
             self._target = self._targets(int(owners.max()) + 1)
+        if self._settled is not None:
+            self._settled.look(self._target)
 
     def _read(self, now_ns: int) -> Pods:
         """The columns of this sync."""
         state = self._state
         rows, owners = self._scale.members()
+        if self._settled is not None:
+            rows, owners = self._settled.left(rows, owners, self._target, now_ns)
         used, taken_ns, own, own_request, own_taken_ns = self._columns.read(
             self._looked_at, self._metrics, rows, owners, self._owners, now_ns
         )
@@ -320,84 +327,3 @@ class HorizontalScaler:
                 able=REASONS[ABLE][reasons[ABLE, h]], active=REASONS[ACTIVE][reasons[ACTIVE, h]],
                 limited=REASONS[LIMITED][reasons[LIMITED, h]],
             )  # fmt: skip
-
-
-class _Quantities:
-    """What pods are measured by: their resources, and quantities of their own, of a container or a custom metric.
-
-    Custom metrics of different autoscalers share rows, as no pod has two autoscalers.
-
-    places : of each metric its row among the resources' (-1 for another), column or row, and factor to milli
-    """
-
-    def __init__(self, hpas: Sequence[HorizontalPodAutoscaler], resources: Sequence[str]) -> None:
-        self._resources = list(resources)
-        self._specs = [(h, metric) for h, hpa in enumerate(hpas) for metric in hpa.metrics]
-        plain = {metric.resource for _, metric in self._specs if self._is_plain(metric)}
-        self._read_of = [r for r, name in enumerate(self._resources) if name in plain]
-        self.places = [self._place(metric, slot) for hpa in hpas for slot, metric in enumerate(hpa.metrics)]
-        self._slots = max((place[1] + 1 for place in self.places if place[0] < 0), default=0)
-        self._untargeted = np.array([not metric.has_target for _, metric in self._specs], dtype=np.bool_)
-        self._others = [(m, h, one) for m, (h, one) in enumerate(self._specs) if not self._is_plain(one)]
-
-    def _is_plain(self, metric: MetricSpec) -> bool:
-        return metric.type == "Resource" and metric.resource in self._resources
-
-    def _place(self, metric: MetricSpec, slot: int) -> tuple[int, int, int]:
-        if self._is_plain(metric):
-            r = self._resources.index(metric.resource)
-            return self._read_of.index(r), r, _factor(metric)
-        return -1, 0 if metric.type in ("Object", "External") else slot, 1
-
-    def read(
-        self,
-        looked_at: Metrics,
-        metrics: MetricsPort,
-        rows: Ints,
-        owners: Codes32,
-        targets: Sequence[int],
-        now_ns: int,
-    ) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-        """used, taken_ns, own, own_request, own_taken_ns of Pods; values and failures go into `looked_at`."""
-        looked_at.failed[:] = self._untargeted
-        used, taken_ns = np.zeros((0, len(rows)), dtype=np.int64), np.zeros(0, dtype=np.int64)
-        if self._read_of:
-            try:
-                used, taken_ns = metrics.resources(rows, self._read_of, now_ns)
-            except MetricUnavailable:
-                looked_at.failed[looked_at.column >= 0] = True
-        shape = (self._slots, len(rows))
-        own, asked, own_taken = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, NEVER)
-        for m, h, metric in self._others:
-            try:
-                if metric.type in ("Object", "External"):
-                    looked_at.value[m] = min(sum(metrics.values(metric.name, now_ns)), NEVER)
-                    continue
-                mine, slot = np.flatnonzero(owners == targets[h]), self.places[m][1]
-                if metric.type == "Pods":
-                    own[slot, mine], own_taken[slot, mine] = metrics.pods(metric.name, rows[mine], now_ns)
-                else:
-                    own[slot, mine], asked[slot, mine], own_taken[slot, mine] = self._container(
-                        metric, metrics, rows[mine], now_ns
-                    )
-            except MetricUnavailable:
-                looked_at.failed[m] = True
-        return used, taken_ns, own, asked, own_taken
-
-    def _container(self, metric: MetricSpec, metrics: MetricsPort, rows: Ints, now_ns: int) -> tuple[Ints, Ints, Ints]:
-        if metric.type != "ContainerResource" or metric.resource not in self._resources:
-            raise MetricUnavailable("unknown_source", f"no {metric.type} metric of {metric.resource!r}")
-        r, factor = self._resources.index(metric.resource), _factor(metric)
-        used, asked, taken_ns = metrics.containers(metric.container or "", rows, r, now_ns)
-        return used * factor, asked * factor, taken_ns
-
-
-def _factor(metric: MetricSpec) -> int:
-    return 1 if metric.resource == CPU else _MILLI
-
-
-def metric_label(metric: MetricSpec) -> str:
-    """A metric in a word or two: cpu, app/cpu, requests."""
-    if metric.type in ("Resource", "ContainerResource"):
-        return f"{metric.container}/{metric.resource}" if metric.container else metric.resource
-    return metric.name

@@ -330,6 +330,7 @@ class ClusterStatePort(Protocol):
     def pods_on(self, node_row: int | Ints) -> Ints: ...
     def node_label(self, key: str) -> Codes[str] | None: ...
     def changes(self, since: int) -> Sequence[Change]: ...
+    def touched(self, since: int) -> Ints: ...
 
     # verbs on nodes
     def set_node_state(self, node_row: int, code: int) -> None: ...
@@ -481,6 +482,18 @@ class MetricsPort(Protocol):
 
     def steady_until_ns(self, now_ns: int) -> int:
         """Until when all answers stay as they are while no pod changes; `now_ns` where they change by themselves."""
+
+
+@runtime_checkable
+class SharedMetricsPort(MetricsPort, Protocol):
+    """Metrics of workloads whose ready pods all use the same."""
+
+    @property
+    def outages(self) -> int:
+        """Another number than before once a node began or ceased to answer, of which no verb tells."""
+
+    def shared(self, owners: Ints, resources: Sequence[int], now_ns: int) -> Ints:
+        """int64[C, n]: what `resources` tells of each pod of these workloads that is ready; -1 where pods differ."""
 
 
 class ScalePort(Protocol):

@@ -132,12 +132,44 @@ def _by_metrics(h, now_ns, rules, metrics, counts, memory, verdict):
 # -- pods -----------------------------------------------------------------------------
 
 
+@borrowing_kernel
+def keep(now_ns, metrics, shared, rows, owners, target, counts, left, left_owners):
+    """Which autoscalers' pods need not be counted again. Fills `counts.kept`, and what those use.
+
+    shared : int64[C, H]  what each ready pod of a target uses of a resource that is looked at; -1 if pods differ
+    rows, owners, target : as in Pods
+    left, left_owners : int64[n], int32[n]  the pods of all other targets are put there; gives how many
+
+    Nothing may have happened to a pod of an autoscaler that settled since it did.
+    """
+    for h in range(counts.kept.shape[0]):
+        kept = counts.settled_ns[h] <= now_ns
+        for m in range(metrics.first[h], metrics.first[h + 1]):
+            column = metrics.column[m]
+            kept = kept and column >= 0 and shared[column, h] >= 0 and counts.sums[m, COUNTED] >= 0
+        counts.kept[h] = kept
+        if kept:
+            for m in range(metrics.first[h], metrics.first[h + 1]):
+                each = shared[metrics.column[m], h] * metrics.factor[m]
+                counts.sums[m, USED] = counts.sums[m, COUNTED] * each
+    count = 0
+    for i in range(rows.shape[0]):
+        h = target[owners[i]]
+        if h >= 0 and not counts.kept[h]:
+            left[count], left_owners[count] = rows[i], owners[i]
+            count += 1
+    return count
+
+
 @inlined_kernel
 def count_pods(now_ns, rules, metrics, pods, counts):
     """Sort the targets' pods, and sum what they used and requested by metric: pod_groups. Fills `counts`."""
-    counts.sums[:] = 0
-    counts.status[:] = counts.serving[:] = counts.ready[:] = counts.matched[:] = 0
     counts.alters[0] = False
+    for h in range(counts.kept.shape[0]):
+        if not counts.kept[h]:
+            counts.sums[metrics.first[h] : metrics.first[h + 1]] = 0
+            counts.status[h] = counts.serving[h] = counts.ready[h] = counts.matched[h] = 0
+            counts.settled_ns[h] = now_ns
     for i in range(pods.row.shape[0]):
         h = pods.target[pods.owner[i]]
         if h < 0:
@@ -153,6 +185,10 @@ def count_pods(now_ns, rules, metrics, pods, counts):
             counts.ready[h] += ready
         if (now_ns < ready_ns < MAX_INT64) or now_ns - start_ns < rules.periods_ns[0]:
             counts.alters[0] = True
+        young = now_ns - start_ns < rules.periods_ns[0]
+        seen = pods.taken_ns.shape[0] > 0 and ready_ns <= pods.taken_ns[i] < MAX_INT64
+        if gone or young or not seen or phase != pods.running:
+            counts.settled_ns[h] = MAX_INT64
         changed_ns = ready_ns if ready else pods.unready_ns[p]
         for m in range(metrics.first[h], metrics.first[h + 1]):
             if metrics.kind[m] <= AVERAGE and not metrics.failed[m]:

@@ -75,6 +75,9 @@ class Counts(NamedTuple):
     ready  : int64[H]
     matched : int64[H]  pods that the target's selector matches, those on their way out or failed too
     alters : bool[1]  whether time alone will change what pods count as
+    settled_ns : int64[H] from when on, while no pod changes, all count alike: they are ready, were looked at since and
+             aren't young; MAX_INT64 where that isn't so
+    kept   : bool[H]  this is still what was counted then, but for what is used: nobody looks at the pods
     """
 
     sums: Ints
@@ -83,6 +86,8 @@ class Counts(NamedTuple):
     ready: Ints
     matched: Ints
     alters: Mask
+    settled_ns: Ints
+    kept: Mask
 
 
 class Metrics(NamedTuple):

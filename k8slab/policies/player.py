@@ -203,14 +203,13 @@ class Player:
             return
         touched = {*self._ahead.tolist(), *_nodes_of(changes)}
         self._ahead = self._ahead[:0]
-        told_of = bool(verbs & _DESCRIBES)
-        if told_of:
+        described = _nodes_of(change for change in changes if change.verb in _DESCRIBES)
+        if described:
             come = _as_rows(_nodes_of(change for change in changes if change.verb == "NODE_ADDED"))
-            told = _as_rows(_nodes_of(change for change in changes if change.verb in _DESCRIBES))
-            if (len(come) and not self._add(come)) or not self._describe(told):
+            if (len(come) and not self._add(come)) or not self._describe(_as_rows(described)):
                 self._table = None
-        if len(touched) and self._table is not None:
-            self._score(_as_rows(touched), resized=told_of)
+        if touched and self._table is not None:
+            self._score(_as_rows(touched), resized=bool(described))
 
     def _add(self, rows: Ints) -> bool:
         """Nodes that came get a place in the table; False if it has to be made anew."""

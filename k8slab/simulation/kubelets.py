@@ -48,6 +48,8 @@ class Kubelets:
         self._timers = Timers()
         self._is_down = Column(np.bool_)
         self._any_down = False
+        # How often nodes went down or came back.
+        self.turns = 0
         self._watchers: list[Callable[[Starts], None]] = []
         self._foresees: list[Callable[[Starts], int] | None] = []
         self._begun = Column(np.int64)
@@ -103,6 +105,7 @@ class Kubelets:
         self._is_down.extend(max(0, self._state.node_count - len(self._is_down.view)))
         self._is_down.view[node_rows] = down
         self._any_down = bool(self._is_down.view.any())
+        self.turns += 1
 
     @property
     def watched(self) -> bool:

@@ -87,6 +87,13 @@ class SimulatedMetrics:
         at_ns = now_ns - now_ns % RESOLUTION_NS
         return self._usage.of(pod_rows, resources, at_ns), self._taken(pod_rows, at_ns)
 
+    @property
+    def outages(self) -> int:
+        return self._kubelets.turns
+
+    def shared(self, owners: Ints, resources: Sequence[int], now_ns: int) -> Ints:
+        return self._usage.shared(owners, resources, now_ns - now_ns % RESOLUTION_NS)
+
     def containers(self, container: str, pod_rows: Ints, resource: int, now_ns: int) -> tuple[Ints, Ints, Ints]:
         owners, names = self._state.pod_owner[pod_rows].tolist(), self._workloads()
         if any(names[owner] != container for owner in owners):

@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from k8slab.application.horizontal_scaler import Sync, metric_label
+from k8slab.application.horizontal_quantities import metric_label
+from k8slab.application.horizontal_scaler import Sync
 from k8slab.application.threshold_scaler import ThresholdSync
 from k8slab.domain.autoscaling.values import MetricSpec
 from k8slab.domain.columns import Ints

@@ -89,6 +89,8 @@ class PodUsage:
         self.loads_by_owner: dict[int, Load] = {}
         self._curve = np.zeros((4, 0))
         self._load_of = np.full(0, -1, dtype=np.int64)
+        # What each pod has of its load, at an instant, in a version of the state, with so many loads.
+        self._shares, self._known = self._load_of, (-1, -1, -1)
 
     def set_share(self, pod_rows: Ints, usage: Usage, rng: np.random.Generator) -> None:
         """Draw what these pods use; rows that were never named use what they request."""
@@ -146,12 +148,22 @@ class PodUsage:
             )  # fmt: skip
         return used
 
+    def shared(self, owners: Ints, resources: Sequence[int], now_ns: int) -> Ints:
+        """int64[C, n]: what each ready pod of these workloads uses now; -1 where each has a share of its own."""
+        each = np.append(self._each(now_ns), -1)
+        found = np.full((len(resources), len(owners)), -1)
+        for place, r in enumerate(resources):
+            if r == self._cpu:
+                found[place] = each[np.minimum(owners, len(each) - 1)]
+        return found
+
     def _each(self, now_ns: int) -> Ints:
         """int64[owners]: milli-CPU that each ready pod of a workload has of its load; -1 for one without."""
         from k8slab.kernels.pod_usage import share_loads
 
-        each = np.empty(len(self._load_of), dtype=np.int64)
-        if len(each):
+        known = now_ns, self._state.version, self._curve.shape[1]
+        if self._known != known:
+            self._shares, self._known = np.empty(len(self._load_of), dtype=np.int64), known
             rows, owners = self._scale.members()
-            share_loads(self._curve, self._load_of, rows, owners, self._state.pod_ready_ns, now_ns, each)
-        return each
+            share_loads(self._curve, self._load_of, rows, owners, self._state.pod_ready_ns, now_ns, self._shares)
+        return self._shares

@@ -126,6 +126,11 @@ class Journal:
             return Change(time_ns, verb, pod_rows, node_rows, int(value[0]))
         return Change(time_ns, verb, pod_rows, node_rows, 0, value if value.any() else None)
 
+    def pods_since(self, since: int) -> Ints:
+        """int64[]: the pods of all verbs but the first `since`, in their order; -1 where none was meant."""
+        start = int(self._first[since]) if since < self._entries else self._length
+        return self._data[2][start : self._length]
+
     def pods_of(self, verb: str, since: int) -> Ints:
         """int64[]: the pods of this verb's rows, but for the first `since` rows; in their order."""
         _, verbs, pods, _, _ = self._data

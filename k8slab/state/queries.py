@@ -23,6 +23,11 @@ class StateQueries(StateColumns):
         with self.lock:
             return self.journal.changes(since)
 
+    def touched(self, since: int) -> Ints:
+        """int64[]: the pods of all that was done but the first `since` verbs, in order; -1 for none."""
+        with self.lock:
+            return self.journal.pods_since(since)
+
     def node_row(self, name: str) -> int:
         """The row of the node of this name, -1 if there is none or it was removed."""
         with self.lock:
