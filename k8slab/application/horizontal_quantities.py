@@ -22,6 +22,7 @@ class Quantities:
     Custom metrics of different autoscalers share rows, as no pod has two autoscalers.
 
     resources : those that are read, by their place in the schema
+    plain  : whether that is all
     places : of each metric its row among the resources' (-1 for another), column or row, and factor to milli
     """
 
@@ -33,6 +34,7 @@ class Quantities:
         self.places = [self._place(metric, slot) for hpa in hpas for slot, metric in enumerate(hpa.metrics)]
         self._slots = max((place[1] + 1 for place in self.places if place[0] < 0), default=0)
         self._untargeted = np.array([not metric.has_target for _, metric in self._specs], dtype=np.bool_)
+        self.plain = bool(self._specs) and all(self._is_plain(one) and one.has_target for _, one in self._specs)
         self._others = [(m, h, one) for m, (h, one) in enumerate(self._specs) if not self._is_plain(one)]
 
     def _is_plain(self, metric: MetricSpec) -> bool:

@@ -33,7 +33,7 @@ from k8slab.domain.autoscaling.values import (
     ScaledPod,
     ScalingRules,
 )
-from k8slab.domain.columns import NEVER
+from k8slab.domain.columns import NEVER, Codes32
 from k8slab.domain.instants import SECOND_NS
 from k8slab.kernels.horizontal_columns import (
     ABLE,
@@ -56,6 +56,7 @@ from k8slab.kernels.horizontal_columns import (
     Metrics,
     Pods,
     Rules,
+    Sources,
     Verdict,
 )
 
@@ -183,12 +184,12 @@ class ArrayRules:
     """All autoscalers in one compiled pass: kernels.horizontal. `period_ns` bounds what is remembered."""
 
     def __init__(self, hpas: Sequence[HorizontalPodAutoscaler], rules: Rules, period_ns: int) -> None:
-        from k8slab.kernels.horizontal import sync
+        from k8slab.kernels.horizontal import sync, sync_sampled
 
         count = len(hpas)
         passes = int(rules.window_ns.max(initial=0)) // period_ns + 3
         steps = int(rules.policies[:, 2].max(initial=0)) // period_ns + 3
-        self._sync = sync
+        self._sync, self._sync_sampled = sync, sync_sampled
         self._by_rules = rules.by_rules
         self.memory = Memory(
             seen=np.zeros(count, dtype=np.bool_),
@@ -204,6 +205,14 @@ class ArrayRules:
 
     def decide(self, now_ns: int, rules: Rules, metrics: Metrics, pods: Pods) -> None:
         self._sync(now_ns, rules, metrics, pods, self.counts, self.memory, self.verdict)
+
+    def decide_sampled(
+        self, now_ns: int, rows: Ints, owners: Codes32, rules: Rules, metrics: Metrics, pods: Pods, sources: Sources
+    ) -> None:
+        """As `decide`, for pods whose use is known by these sources; `pods` is room for those that are looked at."""
+        self._sync_sampled(
+            now_ns, rows, owners, rules, metrics, pods, sources, self.counts, self.memory, self.verdict
+        )  # fmt: skip
 
     def settle(self, autoscaler: int, spec: int, now_ns: int, *, written: bool) -> None:
         if not written:

@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 
 from k8slab.application.calendar import Rank, Ticks
-from k8slab.application.horizontal_counts import SettledCounts
 from k8slab.application.horizontal_quantities import Quantities, metric_label
 from k8slab.application.horizontal_rules import (
     CONDITIONS,
@@ -20,19 +19,16 @@ from k8slab.application.horizontal_rules import (
     static_metrics,
     static_rules,
 )
+from k8slab.application.horizontal_sampled import SampledMetrics, SampledSyncs, pods_of
 from k8slab.domain.autoscaling.horizontal import Condition
 from k8slab.domain.autoscaling.values import HorizontalPodAutoscaler, HpaConfig
 from k8slab.domain.columns import NEVER
 from k8slab.domain.instants import SECOND_NS
-from k8slab.domain.models import POD_PHASES, PodPhase
-from k8slab.domain.ports import ClusterStatePort, EventSinkPort, MetricsPort, ScalePort, SharedMetricsPort
+from k8slab.domain.ports import ClusterStatePort, EventSinkPort, MetricsPort, ScalePort
 from k8slab.errors import InputError, K8slabError
 from k8slab.kernels.horizontal_columns import ABLE, ACTIVE, LIMITED, Ints, Pods, Verdict
 
 SYNC_PERIOD_NS: Final = 15 * SECOND_NS
-_PENDING: Final = POD_PHASES.index(PodPhase.PENDING)
-_RUNNING: Final = POD_PHASES.index(PodPhase.RUNNING)
-_FAILED: Final = POD_PHASES.index(PodPhase.FAILED)
 
 
 @dataclass(frozen=True)
@@ -132,11 +128,13 @@ class HorizontalScaler:
         self._rules.ambiguous[:] = [self._owners.count(owner) > 1 for owner in self._owners]
         self._target = self._targets(max(self._owners, default=-1) + 1)
         self._told = np.full((3, len(hpas)), -1, dtype=np.int8)
-        self._settled = (
-            SettledCounts(state, metrics, self._looked_at, self._engine.counts, self._owners, self._columns.resources)
-            if compiled and isinstance(metrics, SharedMetricsPort)
+        self._sampled = (
+            SampledSyncs(
+                state, scale, metrics, self._engine, self._looked_at, self._owners, self._columns.resources
+            )
+            if isinstance(metrics, SampledMetrics) and isinstance(self._engine, ArrayRules) and self._columns.plain
             else None
-        )
+        )  # fmt: skip
         # While nothing can change: the version of the state that this holds for, and until when.
         self._quiet: tuple[int, int] | None = None
         # When it was last asked while nothing could change.
@@ -233,7 +231,10 @@ class HorizontalScaler:
 
     def _decide(self, now_ns: int) -> tuple[np.ndarray, np.ndarray]:
         """bool[H] twice: who is to be scaled, and of whom there is something to tell."""
-        self._engine.decide(now_ns, self._rules, self._looked_at, self._read(now_ns))
+        if self._sampled is not None:
+            self._sampled.decide(now_ns, self._rules)
+        else:
+            self._engine.decide(now_ns, self._rules, self._looked_at, self._read(now_ns))
         verdict = self._engine.verdict
         moved = verdict.desired != self._rules.spec
         return moved, moved | (verdict.reasons[ACTIVE:] != self._told[ACTIVE:]).any(axis=0)
@@ -271,23 +272,14 @@ class HorizontalScaler:
         self._rules.spec[:] = list(map(self._scale.replicas, self._owners))
         if len(owners) and int(owners.max()) >= len(self._target):
             self._target = self._targets(int(owners.max()) + 1)
-        if self._settled is not None:
-            self._settled.look(self._target)
+        if self._sampled is not None:
+            self._sampled.look(self._target)
 
     def _read(self, now_ns: int) -> Pods:
         """The columns of this sync."""
-        state = self._state
         rows, owners = self._scale.members()
-        if self._settled is not None:
-            rows, owners = self._settled.left(rows, owners, self._target, now_ns)
-        used, taken_ns, own, own_request, own_taken_ns = self._columns.read(
-            self._looked_at, self._metrics, rows, owners, self._owners, now_ns
-        )
-        return Pods(
-            rows, owners, self._target, _PENDING, _RUNNING, _FAILED, state.pod_phase, state.pod_leaving,
-            state.pod_alive, state.pod_ready_ns, state.pod_unready_ns, state.pod_started, state.pod_request,
-            used, taken_ns, own, own_request, own_taken_ns,
-        )  # fmt: skip
+        read = self._columns.read(self._looked_at, self._metrics, rows, owners, self._owners, now_ns)
+        return pods_of(self._state, self._target, rows, owners, read)
 
     def _targets(self, count: int) -> Ints:
         """int64[owners]: the autoscaler of each workload; of two the last, as both are refused."""

@@ -484,18 +484,6 @@ class MetricsPort(Protocol):
         """Until when all answers stay as they are while no pod changes; `now_ns` where they change by themselves."""
 
 
-@runtime_checkable
-class SharedMetricsPort(MetricsPort, Protocol):
-    """Metrics of workloads whose ready pods all use the same."""
-
-    @property
-    def outages(self) -> int:
-        """Another number than before once a node began or ceased to answer, of which no verb tells."""
-
-    def shared(self, owners: Ints, resources: Sequence[int], now_ns: int) -> Ints:
-        """int64[C, n]: what `resources` tells of each pod of these workloads that is ready; -1 where pods differ."""
-
-
 class ScalePort(Protocol):
     """The scale of workloads that are kept at a number of pods, by the number of the workload."""
 

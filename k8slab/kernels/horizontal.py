@@ -47,13 +47,58 @@ from k8slab.kernels.horizontal_columns import (
     VALID,
     WITHIN,
 )
+from k8slab.kernels.pod_usage import share_loads, use_of_pods, when_sampled
 
 
 @borrowing_kernel
 def sync(now_ns, rules, metrics, pods, counts, memory, verdict):
     """`count_pods` and then `decide_all`: handing the columns over once is half of the work for a few autoscalers."""
-    count_pods(now_ns, rules, metrics, pods, counts)
+    count_pods(now_ns, pods.row.shape[0], rules, metrics, pods, counts)
     decide_all(now_ns, rules, metrics, counts, memory, verdict)
+
+
+@borrowing_kernel
+def sync_sampled(now_ns, rows, owners, rules, metrics, pods, sources, counts, memory, verdict):
+    """`sync`, where what pods use is read here as well, and only pods to which something happened are looked at.
+
+    rows, owners : int64[n], int32[n]  the pods of all workloads
+    pods         : row, owner, used and taken_ns have room for n, and are filled
+    """
+    at_ns = now_ns - now_ns % sources.interval_ns
+    share_loads(sources.curve, sources.load_of, rows, owners, pods.ready_ns, at_ns, sources.each)
+    keep(now_ns, metrics, sources, counts)
+    count = 0
+    for i in range(rows.shape[0]):
+        h = pods.target[owners[i]]
+        if h >= 0 and not counts.kept[h]:
+            pods.row[count], pods.owner[count] = rows[i], owners[i]
+            count += 1
+    left = pods.row[:count]
+    for c in range(sources.resource.shape[0]):
+        r = sources.resource[c]
+        each = sources.each if c == sources.cpu else sources.each[:0]
+        use_of_pods(
+            left, pods.request[:, r], sources.share[:, r], pods.owner[:count], each, sources.runs_ns, pods.ready_ns,
+            at_ns, pods.used[c],
+        )  # fmt: skip
+    when_sampled(left, sources.node, sources.runs_ns, sources.down, at_ns, sources.interval_ns, pods.taken_ns)
+    count_pods(now_ns, count, rules, metrics, pods, counts)
+    decide_all(now_ns, rules, metrics, counts, memory, verdict)
+
+
+@borrowing_kernel
+def keep(now_ns, metrics, sources, counts):
+    """Whose pods are as they were counted last, but for what they use. Fills `counts.kept`, and that."""
+    for h in range(counts.kept.shape[0]):
+        owner = sources.owner[h]
+        each = sources.each[owner] if owner < sources.each.shape[0] else -1
+        kept = counts.settled_ns[h] <= now_ns and each >= 0
+        for m in range(metrics.first[h], metrics.first[h + 1]):
+            kept = kept and metrics.column[m] == sources.cpu and counts.sums[m, COUNTED] >= 0
+        counts.kept[h] = kept
+        if kept:
+            for m in range(metrics.first[h], metrics.first[h + 1]):
+                counts.sums[m, USED] = counts.sums[m, COUNTED] * each * metrics.factor[m]
 
 
 @inlined_kernel
@@ -132,45 +177,16 @@ def _by_metrics(h, now_ns, rules, metrics, counts, memory, verdict):
 # -- pods -----------------------------------------------------------------------------
 
 
-@borrowing_kernel
-def keep(now_ns, metrics, shared, rows, owners, target, counts, left, left_owners):
-    """Which autoscalers' pods need not be counted again. Fills `counts.kept`, and what those use.
-
-    shared : int64[C, H]  what each ready pod of a target uses of a resource that is looked at; -1 if pods differ
-    rows, owners, target : as in Pods
-    left, left_owners : int64[n], int32[n]  the pods of all other targets are put there; gives how many
-
-    Nothing may have happened to a pod of an autoscaler that settled since it did.
-    """
-    for h in range(counts.kept.shape[0]):
-        kept = counts.settled_ns[h] <= now_ns
-        for m in range(metrics.first[h], metrics.first[h + 1]):
-            column = metrics.column[m]
-            kept = kept and column >= 0 and shared[column, h] >= 0 and counts.sums[m, COUNTED] >= 0
-        counts.kept[h] = kept
-        if kept:
-            for m in range(metrics.first[h], metrics.first[h + 1]):
-                each = shared[metrics.column[m], h] * metrics.factor[m]
-                counts.sums[m, USED] = counts.sums[m, COUNTED] * each
-    count = 0
-    for i in range(rows.shape[0]):
-        h = target[owners[i]]
-        if h >= 0 and not counts.kept[h]:
-            left[count], left_owners[count] = rows[i], owners[i]
-            count += 1
-    return count
-
-
 @inlined_kernel
-def count_pods(now_ns, rules, metrics, pods, counts):
-    """Sort the targets' pods, and sum what they used and requested by metric: pod_groups. Fills `counts`."""
+def count_pods(now_ns, count, rules, metrics, pods, counts):
+    """Sort so many of the targets' pods, and sum what they used and requested by metric: pod_groups. Fills `counts`."""
     counts.alters[0] = False
     for h in range(counts.kept.shape[0]):
         if not counts.kept[h]:
             counts.sums[metrics.first[h] : metrics.first[h + 1]] = 0
             counts.status[h] = counts.serving[h] = counts.ready[h] = counts.matched[h] = 0
             counts.settled_ns[h] = now_ns
-    for i in range(pods.row.shape[0]):
+    for i in range(count):
         h = pods.target[pods.owner[i]]
         if h < 0:
             continue

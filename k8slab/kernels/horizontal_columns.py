@@ -90,6 +90,34 @@ class Counts(NamedTuple):
     kept: Mask
 
 
+class Sources(NamedTuple):
+    """What the pods' use of resources is known by, without a look at each: see kernels.pod_usage.
+
+    owner   : int64[H]        the workload of each autoscaler
+    resource : int64[C]       those that are looked at, by their column of Pods.request
+    cpu     : int             which of them is a load's, -1 for none
+    curve, load_of : as share_loads has them
+    each    : int64[owners]   filled: what each ready pod of a workload has of its load
+    share   : int64[S, R]     millionths of its request that a pod uses
+    node    : int32[P]
+    runs_ns : int64[P]
+    down    : bool[d]         nodes that don't answer
+    interval_ns : int         so often all pods are looked at
+    """
+
+    owner: Ints
+    resource: Ints
+    cpu: int
+    curve: Floats
+    load_of: Ints
+    each: Ints
+    share: Ints
+    node: npt.NDArray[np.int32]
+    runs_ns: Ints
+    down: Mask
+    interval_ns: int
+
+
 class Metrics(NamedTuple):
     """The M metrics of all autoscalers, those of one together.
 

@@ -16,14 +16,14 @@ def use_of_pods(rows, request, share, owner, each, runs_ns, ready_ns, now_ns, us
     rows     : int64[n]
     request  : int64[P]       in the resource's unit
     share    : int64[S]       millionths of the request that a pod uses; all of it beyond S
-    owner    : int32[P]       a pod's workload, -1 for none
+    owner    : int32[n]       a pod's workload, -1 for none
     each     : int64[owners]  what a ready pod of the workload uses instead, -1 for nothing of the kind
     runs_ns, ready_ns : int64[P]
-    used     : int64[n]       0 where no container runs, or a load goes to others
+    used     : int64[n, or more]  0 where no container runs, or a load goes to others
     """
     for i in range(rows.shape[0]):
         p = rows[i]
-        load = each[owner[p]] if 0 <= owner[p] < each.shape[0] else -1
+        load = each[owner[i]] if 0 <= owner[i] < each.shape[0] else -1
         if runs_ns[p] > now_ns:
             used[i] = 0
         elif load >= 0:
@@ -65,7 +65,7 @@ def when_sampled(rows, node, runs_ns, down, at_ns, interval_ns, taken_ns):
     node    : int32[P]
     runs_ns : int64[P]   a container must have run for a whole interval
     down    : bool[d]    nodes that don't answer; those beyond d do
-    taken_ns: int64[n]
+    taken_ns: int64[n, or more]
     """
     for i in range(rows.shape[0]):
         p = rows[i]

@@ -14,6 +14,7 @@ from k8slab.domain.columns import NEVER, Ints
 from k8slab.domain.instants import SECOND_NS
 from k8slab.domain.ports import ClusterStatePort
 from k8slab.errors import InputError
+from k8slab.kernels.horizontal_columns import Sources
 from k8slab.simulation.distributions import Span
 from k8slab.simulation.kubelets import Kubelets
 from k8slab.simulation.usage import PodUsage
@@ -91,8 +92,8 @@ class SimulatedMetrics:
     def outages(self) -> int:
         return self._kubelets.turns
 
-    def shared(self, owners: Ints, resources: Sequence[int], now_ns: int) -> Ints:
-        return self._usage.shared(owners, resources, now_ns - now_ns % RESOLUTION_NS)
+    def sources(self, owners: Ints, resources: Sequence[int]) -> Sources:
+        return self._usage.sources(owners, resources, self._kubelets.nodes_down, RESOLUTION_NS)
 
     def containers(self, container: str, pod_rows: Ints, resource: int, now_ns: int) -> tuple[Ints, Ints, Ints]:
         owners, names = self._state.pod_owner[pod_rows].tolist(), self._workloads()

@@ -14,8 +14,9 @@ from k8slab.domain.columns import Ints
 from k8slab.domain.ports import ClusterStatePort, ScalePort
 from k8slab.domain.resources import CPU, MEMORY
 from k8slab.errors import InputError
+from k8slab.kernels.horizontal_columns import Sources
 from k8slab.simulation.distributions import Span
-from k8slab.state.tables import Column
+from k8slab.state.tables import Rows2D
 from k8slab.units import Quantity, cpu_milli, duration_ns
 
 _PPM: Final = 1_000_000
@@ -84,21 +85,19 @@ class PodUsage:
     def __init__(self, state: ClusterStatePort, scale: ScalePort) -> None:
         self._state = state
         self._scale = scale
-        self._share = [Column(np.int64) for _ in state.schema.names]
+        self._share = Rows2D(len(state.schema))
         self._cpu = state.schema.index(CPU)
         self.loads_by_owner: dict[int, Load] = {}
         self._curve = np.zeros((4, 0))
         self._load_of = np.full(0, -1, dtype=np.int64)
-        # What each pod has of its load, at an instant, in a version of the state, with so many loads.
-        self._shares, self._known = self._load_of, (-1, -1, -1)
 
     def set_share(self, pod_rows: Ints, usage: Usage, rng: np.random.Generator) -> None:
         """Draw what these pods use; rows that were never named use what they request."""
-        for column, resource in zip(self._share, self._state.schema.names, strict=True):
-            missing = self._state.pod_count - len(column.view)
-            if missing > 0:
-                column.extend(missing, _PPM)
-            column.view[pod_rows] = usage.draw(resource, len(pod_rows), rng)
+        missing = self._state.pod_count - len(self._share.view)
+        if missing > 0:
+            self._share.extend(np.full((missing, len(self._state.schema)), _PPM))
+        for r, resource in enumerate(self._state.schema.names):
+            self._share.view[pod_rows, r] = usage.draw(resource, len(pod_rows), rng)
 
     def set_load(self, owner: int, load: Load) -> None:
         """The load that a deployment's pods share from now on."""
@@ -113,7 +112,7 @@ class PodUsage:
         """float64[P]: what each pod uses of a resource while it runs; 0 for those that share a load."""
         state = self._state
         share = np.full(state.pod_count, float(_PPM))
-        known = self._share[resource].view
+        known = self._share.view[:, resource]
         share[: len(known)] = known
         used = state.pod_request[:, resource] * (share / _PPM)
         if resource == self._cpu and self.loads_by_owner:
@@ -122,48 +121,48 @@ class PodUsage:
 
     def full(self, pod_rows: Ints, resource: int) -> Ints:
         """int64[n]: what each of these pods uses of a resource while its containers run, by its own share."""
-        column = self._share[resource]
+        column = self._share.view[:, resource]
         share = np.full(len(pod_rows), _PPM, dtype=np.int64)
-        known = pod_rows < len(column.view)
-        share[known] = column.view[pod_rows[known]]
+        known = pod_rows < len(column)
+        share[known] = column[pod_rows[known]]
         # In two parts: a request in bytes times a share in millionths is beyond int64.
         whole, rest = np.divmod(self._state.pod_request[pod_rows, resource], _PPM)
         return np.asarray(whole * share + rest * share // _PPM)
 
     def usage(self, pod_rows: Ints, now_ns: int) -> Ints:
         """int64[n, R]: what these pods use now; 0 for those whose containers don't run."""
-        return self.of(pod_rows, range(len(self._share)), now_ns).T
+        return self.of(pod_rows, range(len(self._state.schema)), now_ns).T
 
     def of(self, pod_rows: Ints, resources: Sequence[int], now_ns: int) -> Ints:
         """int64[C, n]: what these pods use now of each of these resources."""
         from k8slab.kernels.pod_usage import use_of_pods
 
         state = self._state
-        used = np.empty((len(resources), len(pod_rows)), dtype=np.int64)
+        used, owner = np.empty((len(resources), len(pod_rows)), dtype=np.int64), state.pod_owner[pod_rows]
         for place, r in enumerate(resources):
             each = self._each(now_ns) if r == self._cpu else np.zeros(0, dtype=np.int64)
             use_of_pods(
-                pod_rows, state.pod_request[:, r], self._share[r].view, state.pod_owner, each, state.pod_runs_ns,
+                pod_rows, state.pod_request[:, r], self._share.view[:, r], owner, each, state.pod_runs_ns,
                 state.pod_ready_ns, now_ns, used[place],
             )  # fmt: skip
         return used
 
-    def shared(self, owners: Ints, resources: Sequence[int], now_ns: int) -> Ints:
-        """int64[C, n]: what each ready pod of these workloads uses now; -1 where each has a share of its own."""
-        each = np.append(self._each(now_ns), -1)
-        found = np.full((len(resources), len(owners)), -1)
-        for place, r in enumerate(resources):
-            if r == self._cpu:
-                found[place] = each[np.minimum(owners, len(each) - 1)]
-        return found
+    def sources(self, owners: Ints, resources: Sequence[int], down: npt.NDArray[np.bool_], interval_ns: int) -> Sources:
+        """What the use of these resources is known by. owners : of each autoscaler"""
+        state = self._state
+        cpu = list(resources).index(self._cpu) if self._cpu in resources else -1
+        return Sources(
+            owners, np.array(resources, dtype=np.int64), cpu, self._curve, self._load_of,
+            np.empty(len(self._load_of), dtype=np.int64), self._share.view, state.pod_node, state.pod_runs_ns, down,
+            interval_ns,
+        )  # fmt: skip
 
     def _each(self, now_ns: int) -> Ints:
         """int64[owners]: milli-CPU that each ready pod of a workload has of its load; -1 for one without."""
         from k8slab.kernels.pod_usage import share_loads
 
-        known = now_ns, self._state.version, self._curve.shape[1]
-        if self._known != known:
-            self._shares, self._known = np.empty(len(self._load_of), dtype=np.int64), known
+        each = np.empty(len(self._load_of), dtype=np.int64)
+        if len(each):
             rows, owners = self._scale.members()
-            share_loads(self._curve, self._load_of, rows, owners, self._state.pod_ready_ns, now_ns, self._shares)
-        return self._shares
+            share_loads(self._curve, self._load_of, rows, owners, self._state.pod_ready_ns, now_ns, each)
+        return each
