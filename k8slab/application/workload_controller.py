@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
@@ -282,19 +283,15 @@ class WorkloadController:
     def _least_wanted(self, rows: Ints, now_ns: int) -> Ints:
         """int64[]: the pods, those that should go first first (kube-controller-manager's ActivePodsWithRanks)."""
         state = self._state
-        nodes = state.pod_node[rows]
-        _, where, together = np.unique(nodes, return_inverse=True, return_counts=True)
-        ready = state.pod_ready_ns[rows] <= now_ns
-        keys = (
-            -rows,
-            -state.pod_restarts[rows],
-            np.where(ready, -state.pod_ready_ns[rows], 0),
-            -together[where],
-            ready,
-            state.pod_phase[rows] != _PENDING,
-            nodes >= 0,
-        )
-        return np.asarray(rows[np.lexsort(keys)])
+        columns = (state.pod_node, state.pod_phase, state.pod_ready_ns, state.pod_restarts)
+        nodes, phases, ready_ns, restarts = (column[rows].tolist() for column in columns)
+        together = Counter(nodes)
+        # Lists, as a workload has dozens of pods rather than thousands.
+        keys = [
+            (node >= 0, phase != _PENDING, at <= now_ns, -together[node], -at if at <= now_ns else 0, -count, -row)
+            for node, phase, at, count, row in zip(nodes, phases, ready_ns, restarts, rows.tolist(), strict=True)
+        ]
+        return -np.array([key[-1] for key in sorted(keys)], dtype=np.int64)
 
     def try_again(self) -> None:
         """There is room in a quota again: whoever was refused pods asks anew."""

@@ -24,3 +24,18 @@ def mix(seed, rows, attempts, mixed):
             state = (state ^ (state >> np.uint64(27))) * SECOND
             state ^= state >> np.uint64(31)
         mixed[i] = state
+
+
+@borrowing_kernel
+def struck(after_ns, rows, start_ns, end_ns, places):
+    """Which of these containers are struck before they end. Fills `places`; gives how many.
+
+    after_ns : int64[P]  how long after its start a pod's container is, NEVER if it isn't
+    rows, start_ns, end_ns, places : int64[n]
+    """
+    count = 0
+    for i in range(rows.shape[0]):
+        if after_ns[rows[i]] < end_ns[i] - start_ns[i]:
+            places[count] = i
+            count += 1
+    return count

@@ -19,15 +19,16 @@ _SUCCEEDED: Final = POD_PHASES.index(PodPhase.SUCCEEDED)
 
 
 class Starts(NamedTuple):
-    """Containers that start: int64[n] each, no row twice.
+    """Containers that start: int64[n] the first three, no row twice.
 
     end_ns : when they would end by themselves, or NEVER
-    before : how often each pod's containers were started before
+    again  : the places of those that were started before; before : how often, of these
     """
 
     pod_rows: Ints
     start_ns: Ints
     end_ns: Ints
+    again: Ints
     before: Ints
 
 
@@ -159,7 +160,9 @@ class Kubelets:
 
     def _starts(self, pod_rows: Ints, start_ns: Ints, end_ns: Ints) -> Starts:
         self._grow()
-        return Starts(pod_rows, start_ns, end_ns, self._begun.view[pod_rows])
+        before = self._begun.view[pod_rows]
+        again = before.nonzero()[0]
+        return Starts(pod_rows, start_ns, end_ns, again, before[again])
 
     def put_back(self, at_ns: Ints, pod_rows: Ints) -> None:
         """These pods end then."""
@@ -186,8 +189,8 @@ class Kubelets:
     def run_once(self, now_ns: int) -> None:
         self._catch_up()
         at_ns, pods = self._timers.take_before(now_ns + 1)
-        over = np.unique(pods[self._ends.view[pods] == at_ns])
-        if len(over):
+        if len(pods):
+            over = np.unique(pods[self._ends.view[pods] == at_ns])
             self._ends.view[over] = NEVER
             self._state.finish(over, _SUCCEEDED)
             self._seen = self._state.version

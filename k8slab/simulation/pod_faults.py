@@ -72,28 +72,36 @@ class ContainerFaults:
 
     def started(self, starts: Starts) -> None:
         """Containers started."""
-        after = self._strikes_after(starts)
-        for place in np.flatnonzero(after < starts.end_ns - starts.start_ns).tolist():
-            start = int(starts.start_ns[place])
-            heapq.heappush(self._heap, (start + int(after[place]), int(starts.pod_rows[place]), start))
+        for strike in self._strikes(starts):
+            heapq.heappush(self._heap, strike)
 
     def foresee(self, starts: Starts) -> int:
         """When it would first end one of these containers; NEVER if they end before."""
-        after = self._strikes_after(starts)
-        struck = np.flatnonzero(after < starts.end_ns - starts.start_ns)
-        return int((starts.start_ns[struck] + after[struck]).min()) if len(struck) else NEVER
+        return min((at_ns for at_ns, _, _ in self._strikes(starts)), default=NEVER)
 
-    def _strikes_after(self, starts: Starts) -> Ints:
-        """int64[n]: how long after its start each container is struck."""
+    def _strikes(self, starts: Starts) -> list[tuple[int, int, int]]:
+        """When it strikes which row, and when that started: of those that don't end before."""
+        from k8slab.kernels.draws import struck
+
         known, count = len(self._first.view), self._state.pod_count
         if known < count:
-            rows = np.arange(known, max(count, known + _LEAST) if self._early else count)
-            self._first.extend(len(rows), self._after(rows, np.zeros(len(rows), dtype=np.int64)))
-        after: Ints = self._first.view[starts.pod_rows]
-        again = np.flatnonzero(starts.before)
+            new = np.arange(known, max(count, known + _LEAST) if self._early else count)
+            self._first.extend(len(new), self._after(new, np.zeros(len(new), dtype=np.int64)))
+        rows, start_ns, end_ns, again, before = starts
         if len(again):
-            after[again] = self._after(starts.pod_rows[again], starts.before[again])
-        return after
+            after = self._first.view[rows]
+            after[again] = self._after(rows[again], before)
+            places = np.flatnonzero(after < end_ns - start_ns)
+            after = after[places]
+        else:
+            places = np.empty(len(rows), dtype=np.int64)
+            places = places[: struck(self._first.view, rows, start_ns, end_ns, places)]
+            if not len(places):
+                return []
+            after = self._first.view[rows[places]]
+        return list(
+            zip((start_ns[places] + after).tolist(), rows[places].tolist(), start_ns[places].tolist(), strict=True)
+        )
 
     def next_ns(self, now_ns: int) -> int | None:
         return self._heap[0][0] if self._heap else None
