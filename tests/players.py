@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from k8slab.domain.columns import NEVER, Ints
+from k8slab.domain.node_template import NodeTemplate
 from k8slab.kernels.course_columns import ADDED, BOUND, ENDED, Course, Lived, Told
 from k8slab.policies import Policy
 from k8slab.state import ClusterState
@@ -42,7 +45,9 @@ class MostFreePlayer(MostFree):
         super().__init__(policy, state, seed)
         self.played = 0
 
-    def live(self, course: Course) -> Lived:
+    def live(self, course: Course, templates: Sequence[NodeTemplate] = ()) -> Lived | None:
+        if templates:
+            return None
         life = _Life(self, course)
         before_ns = course.before_ns
         while (now_ns := life.due_ns()) < course.before_ns:

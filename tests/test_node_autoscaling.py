@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 import k8slab
 from k8slab.analysis.run_nodes import _mean_count
+from k8slab.application.calendar import Calendar
 from k8slab.domain.cluster_autoscaler.backoff import GroupBackoff
 from k8slab.domain.columns import NEVER, Codes
 from k8slab.domain.instants import SECOND_NS as S
 from k8slab.domain.pod_spec import HOSTNAME, PodSpec, PodTerm, Requirement
+from k8slab.domain.run_tables import TABLES
 from k8slab.errors import InputError, UnknownName
 from k8slab.experiments.scenario import scenario_of
 from k8slab.simulation import (
@@ -26,6 +30,7 @@ from k8slab.simulation import (
     Uniform,
     cluster_of,
 )
+from k8slab.simulation.cloud import Cloud
 from k8slab.simulation.faults import NodeFailures
 from k8slab.simulation.health import DisruptionBudget, Health
 
@@ -288,6 +293,33 @@ def test_a_stream_makes_the_cluster_breathe_and_is_the_same_again():
     assert runs[0].metrics["nodes_removed"][0] > 0
     assert runs[0].metrics["launches_failed"][0] > 0
     assert (runs[0].frames.node_groups["nodes"] <= 20).all()
+
+
+def test_nodes_join_in_stretches_as_they_would_have_one_by_one(monkeypatch):
+    kinds = [
+        InstanceType(name=f"x{cpu}", resources={"cpu": cpu, "memory": "16Gi"}, price_per_hour=cpu, boot=Uniform(1, 60))
+        for cpu in (4, 6)
+    ]
+    groups = [
+        NodeGroup(name=kind.name, instance_type=kind, initial=1, max_size=15, labels={kind.name: "yes"})
+        for kind in kinds
+    ]
+    shapes = k8slab.Workload.from_frame({"pod": list("abc"), "cpu": ["900m", 2, 5], "memory": ["1Gi", "2Gi", "3Gi"]})
+    stream = PodStream("batch", shapes, Poisson("8s"), Exponential("6m"))
+    found, joined = [], Counter()
+    ahead = Cloud.join_ahead
+    monkeypatch.setattr(Cloud, "join_ahead", lambda cloud, n: joined.update(ahead=n) or ahead(cloud, n))
+    for leaps in (True, False):
+        if not leaps:
+            monkeypatch.setattr(Calendar, "_leaps", lambda *_: False)
+        run = simulated(groups, stream, until="90m", evict_bare_pods=True, seed=3, unneeded_time="2m")
+        world = run._world
+        columns = {name: column.tolist() for name, column in world.state.journal.columns().items()}
+        tables = {name: {k: v.tolist() for k, v in world.sink.columns(name).items()} for name in TABLES}
+        found.append((columns, tables, world.scheduler.attempts, run.frames.node_intervals.to_csv()))
+    assert found[0] == found[1]
+    assert joined["ahead"] > 20
+    assert run.metrics["nodes_removed"][0] > 3
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from k8slab.datasets import Cluster, Workload
 from k8slab.domain.columns import Codes, Taint
 from k8slab.domain.instants import SECOND_NS
+from k8slab.domain.node_template import NodeTemplate
 from k8slab.domain.pod_spec import PodSpec, SpreadConstraint
-from k8slab.kernels.course_columns import ADDED, BOUND, ENDED, Course, Ends, Pods, Rules
+from k8slab.kernels.course_columns import ADDED, BOUND, ENDED, JOINED, Course, Ends, Joins, Pods, Rules, no_joins
 from k8slab.policies import policy
 from k8slab.policies.placer import Placer
 from k8slab.policies.player import Player
@@ -103,9 +104,8 @@ def course(come: list[tuple[int, int, int]], **pods: Any) -> Course:
     given = {**numbers, "may_wait": np.ones(len(come), bool), "may_go": np.ones(len(come), bool), **pods}
     none = np.zeros(0, dtype=np.int64)
     rules = Rules(np.zeros(1, np.int64), 10**9, True, 300, 30, np.zeros(0, bool))
-    return Course(
-        100, at, Pods(**{**given, "row": rows, "lifetime_ns": lasting}), Ends(none, none, none, none), none, 0, rules
-    )
+    come_and_run = Pods(**{**given, "row": rows, "lifetime_ns": lasting})
+    return Course(100, at, come_and_run, Ends(none, none, none, none), none, 0, rules, no_joins())
 
 
 def test_what_something_else_would_follow_from_is_not_lived_through():
@@ -135,6 +135,27 @@ def test_those_who_wait_are_tried_when_a_pod_ends():
         (51, ENDED, a), (51, BOUND, b),
     ]  # fmt: skip
     assert (told.line.tolist(), told.tried, told.refused_ns.tolist(), told.refused.tolist()) == ([], 5, [2], [1])
+
+
+def test_nodes_that_join_are_open_from_then_on_and_those_that_did_not_are_forgotten():
+    state = NODES.new_state()
+    player = Player(policy("most-allocated"), state)
+    work = Workload.of(["a", "b", "c"], [[1900, 10, 1], [1900, 10, 1], [1900, 10, 1]])
+    a, b, c = work.add_to(state).tolist()
+    like = NodeTemplate("big", np.array([2000, 1000, 5]), np.zeros(3, dtype=np.int64))
+    small, there = NodeTemplate("small", np.array([100, 10, 5]), np.zeros(3, dtype=np.int64)), state.node_count
+    joins = Joins(np.array([3, 5, 9]), np.arange(there, there + 3), np.full(3, -1), no_joins().allowed)
+    come = course([(1, a, 50), (2, b, 50), (6, c, 50)], may_wait=np.array([True, True, False]))._replace(joins=joins)
+    told = player.live(come, [small, like, like])
+    assert told is not None
+    # b waits until a node comes that is large enough; c finds none at 6, which is for somebody else to live through.
+    happened = zip(told.told.at_ns.tolist(), told.told.verb.tolist(), told.told.node.tolist(), strict=True)
+    assert list(happened) == [
+        (1, ADDED, -1), (1, BOUND, told.told.node[1]), (2, ADDED, -1), (3, JOINED, there), (5, JOINED, there + 1),
+        (5, BOUND, there + 1),
+    ]  # fmt: skip
+    assert (told.before_ns, player._filled.rows.tolist()[-2:]) == (6, [there, there + 1])
+    assert not player._filled.board.allowed[len(player._filled.rows) :].any()
 
 
 def test_nodes_that_come_and_go_get_rows_of_the_table():

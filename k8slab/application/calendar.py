@@ -73,10 +73,13 @@ class LeaperPort(Protocol):
     def covers(self) -> Collection[ControllerPort]:
         """The controllers that it stands for."""
 
-    def leap(self, before_ns: int, beside: Collection[FarSighted], *, some_may_wait: bool) -> bool:
+    def leap(
+        self, before_ns: int, beside: Collection[FarSighted], *, some_may_wait: bool, nodes_may_join: bool
+    ) -> bool:
         """Live through all that they do before this instant, and these look ahead beside them.
 
-        some_may_wait : whether an instant in which a pod finds no node may be one of them
+        some_may_wait  : whether an instant in which a pod finds no node may be one of them
+        nodes_may_join : whether one in which a node joins may be
 
         False, and nobody went ahead, where that must go step by step.
         """
@@ -91,7 +94,8 @@ class Calendar:
 
     A controller that has `heeds_pods = False` promises not to be woken by pods that come,
     are bound and succeed; if all do, a leaper may live through long stretches of that. One that
-    has `heeds_waiting = True` beside is woken by pods that find no node.
+    has `heeds_waiting = True` beside is woken by pods that find no node; where all have `heeds_nodes = False`,
+    nobody is woken by nodes that join.
     """
 
     leaper: LeaperPort | None = None
@@ -189,8 +193,13 @@ class Calendar:
         if before_ns <= at_ns:
             return False
         some_may_wait = not any(getattr(one, "heeds_waiting", False) for one in self._controllers)
+        nodes_may_join = not any(
+            getattr(one, "heeds_nodes", True) for one in self._controllers if one not in leaper.covers
+        )
         with self._lock:
-            return leaper.leap(before_ns, self._far_sighted, some_may_wait=some_may_wait)
+            return leaper.leap(
+                before_ns, self._far_sighted, some_may_wait=some_may_wait, nodes_may_join=nodes_may_join
+            )
 
     @staticmethod
     def _run(controller: ControllerPort, now_ns: int) -> bool:

@@ -69,6 +69,7 @@ class ClusterAutoscaler:
 
     rank: int = Rank.AUTOSCALING
     heeds_pods = False
+    heeds_nodes = False
 
     def __init__(
         self,

@@ -59,6 +59,7 @@ class Evictor:
     name = "evictor"
     rank: int = Rank.HEALING
     heeds_pods = False
+    heeds_nodes = False
     # Where several decide: its verbs, and what they leave in its mind.
     VERBS: Final = ("cordon", "delete", "drain", "evict", "forget", "lose", "preempt", "regain", "run_once", "uncordon")
     MEMORY: Final = ("_drains", "_ends", "_lost", "_numbers")

@@ -414,6 +414,7 @@ class ControllerPort(Protocol):
     One that sets `heeds_pods = False` is not woken by pods that merely come, are bound and
     succeed, though the state's version moves; long stretches of that may then be lived through at once.
     With `heeds_waiting = True` beside it is woken by pods that find no node, and such an instant isn't.
+    One that sets `heeds_nodes = False` is not woken by nodes that join.
     """
 
     @property

@@ -11,14 +11,14 @@ import numpy as np
 
 from k8slab.kernels._jit import borrowing_kernel, kernel
 from k8slab.kernels.churn import best_node, charge, rescore_one, scratch_for
-from k8slab.kernels.course_columns import ADDED, BOUND, ENDED
+from k8slab.kernels.course_columns import ADDED, BOUND, ENDED, JOINED
 from k8slab.kernels.timers import pop, rise
 
 MAX = np.int64(2**63 - 1)
 # The counters of Desk.counts: rows told, ends and arrivals that are past, timers, nodes freed in this instant, pods
-# tried in it, pods that wait, the next sequence number, all tries, first refusals.
-TOLD, PAST_ENDS, CAME, TIMERS, FREED, BATCH, WAITS, SEQUENCE, TRIES, REFUSED = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
-COUNTERS = 10
+# tried in it, pods that wait, the next sequence number, all tries, first refusals, nodes that came.
+TOLD, PAST_ENDS, CAME, TIMERS, FREED, BATCH, WAITS, SEQUENCE, TRIES, REFUSED, NODES = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+COUNTERS = 11
 
 
 class Desk(NamedTuple):
@@ -30,7 +30,7 @@ class Desk(NamedTuple):
     window  : int64[n + W]     in which its back-off ends
     batch   : int64[n + W]     places of those that are tried in this instant
     refused : int64[n + W]     places of those that were refused in it
-    freed   : int64[D + n + W] nodes where pods ended in it
+    freed   : int64[D + n + W + J] nodes where pods ended in it, or that came
     node, kind : int64[K]      of the rows told, by the table's numbers
     """
 
@@ -104,7 +104,7 @@ def _may_fit(kind, freed, free, board):
 
 @borrowing_kernel
 def _due_ns(course, desk):
-    """When pods end or come next."""
+    """When pods end or come next, or a node comes."""
     count, due_ns = desk.counts, MAX
     if count[CAME] < course.at_ns.shape[0]:
         due_ns = min(due_ns, course.at_ns[count[CAME]])
@@ -112,6 +112,8 @@ def _due_ns(course, desk):
         due_ns = min(due_ns, course.ends.at_ns[count[PAST_ENDS]])
     if count[TIMERS] > 0:
         due_ns = min(due_ns, desk.timers[0, 0])
+    if count[NODES] < course.joins.at_ns.shape[0]:
+        due_ns = min(due_ns, course.joins.at_ns[count[NODES]])
     return due_ns
 
 
@@ -125,10 +127,37 @@ def _tell(at_ns, verb, pod, node, kind, rows, desk, told):
 
 
 @borrowing_kernel
+def _allow(board, node, allowed):
+    """allowed : bool[C]"""
+    for c in range(board.allowed.shape[1]):
+        board.allowed[node, c] = allowed[c]
+
+
+@borrowing_kernel
+def _shut(board, node):
+    for c in range(board.allowed.shape[1]):
+        board.allowed[node, c] = False
+
+
+@borrowing_kernel
+def _join_due(now_ns, course, board, rows, scratch, desk, told):
+    """Nodes come."""
+    joins, count = course.joins, desk.counts
+    count[FREED] = 0
+    while count[NODES] < joins.at_ns.shape[0] and joins.at_ns[count[NODES]] == now_ns:
+        node = joins.node[count[NODES]]
+        _allow(board, node, joins.allowed[count[NODES]])
+        rescore_one(board, node, scratch)
+        desk.freed[count[FREED]] = node
+        count[FREED] += 1
+        count[NODES] += 1
+        _tell(now_ns, JOINED, -1, node, -1, rows, desk, told)
+
+
+@borrowing_kernel
 def _end_due(now_ns, course, board, rows, scratch, desk, told):
     """Those whose time is over, by row."""
     ends, pods, count, timers = course.ends, course.pods, desk.counts, desk.timers
-    count[FREED] = 0
     while True:
         k = count[PAST_ENDS]
         known = k < ends.at_ns.shape[0] and ends.at_ns[k] == now_ns
@@ -152,7 +181,7 @@ def _end_due(now_ns, course, board, rows, scratch, desk, told):
 
 @borrowing_kernel
 def _gather(now_ns, course, rows, desk, told, line):
-    """Who is tried: those that come, and those that wait if a pod ended."""
+    """Who is tried: those that come, and those that wait if a pod ended or a node came."""
     pods, count, batch = course.pods, desk.counts, desk.batch
     count[BATCH] = 0
     while count[CAME] < course.at_ns.shape[0] and course.at_ns[count[CAME]] == now_ns:
@@ -201,8 +230,11 @@ def _try(now_ns, first_told, course, board, rows, scratch, desk, told):
 def _take_back(first_told, board, scratch, desk, told):
     """The instant that begins with this row hasn't begun."""
     for k in range(first_told, desk.counts[TOLD]):
-        if told.verb[k] != ADDED:
+        if told.verb[k] == JOINED:
+            _shut(board, desk.node[k])
+        elif told.verb[k] != ADDED:
             charge(board, desk.node[k], desk.kind[k], -1.0 if told.verb[k] == BOUND else 1.0)
+        if told.verb[k] != ADDED:
             rescore_one(board, desk.node[k], scratch)
     desk.counts[TOLD] = first_told
 
@@ -248,7 +280,7 @@ def _desk_for(course, told):
         np.empty(everybody, dtype=np.int64),
         np.empty(everybody, dtype=np.int64),
         np.empty(everybody, dtype=np.int64),
-        np.empty(course.ends.row.shape[0] + everybody, dtype=np.int64),
+        np.empty(course.ends.row.shape[0] + everybody + course.joins.row.shape[0], dtype=np.int64),
         np.empty(told.pod.shape[0], dtype=np.int64),
         np.empty(told.pod.shape[0], dtype=np.int64),
     )
@@ -258,10 +290,11 @@ def _desk_for(course, told):
 def live(course, board, rows, told, line, refused_ns, refused):
     """Live through a course; gives Desk.counts, and the first instant that wasn't, as something else would follow.
 
-    Within an instant pods end, by row; then others come; then the scheduler tries them, and if some ended
-    those that wait as well.
+    Within an instant nodes come; pods end, by row; then others come; then the scheduler tries them, and if some
+    ended or nodes came those that wait as well.
 
-    rows        : int64[N]      the state's row of each of the table's nodes, ascending; course.ends.node is the table's
+    rows        : int64[N]      the state's row of each of the table's nodes, ascending; course.ends.node and
+                                course.joins.node are the table's. Nodes that come are on it, allowed to nobody
     told        : int64[K] each, filled, counts[TOLD] rows
     line        : int64[n + W]  the course's; then who waits now, counts[WAITS]
     refused_ns, refused : int64[n]  filled, counts[REFUSED] rows: who was refused for the first time, and when
@@ -274,6 +307,7 @@ def live(course, board, rows, told, line, refused_ns, refused):
         if now_ns >= course.before_ns or now_ns >= late_ns:
             return count, min(course.before_ns, late_ns)
         first_told = count[TOLD]
+        _join_due(now_ns, course, board, rows, scratch, desk, told)
         _end_due(now_ns, course, board, rows, scratch, desk, told)
         sequence = count[SEQUENCE]
         _gather(now_ns, course, rows, desk, told, line)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 # What is told, of Told.verb.
-ADDED, BOUND, ENDED = 0, 1, 2
+ADDED, BOUND, ENDED, JOINED = 0, 1, 2, 3
 
 
 class Pods(NamedTuple):
@@ -45,6 +45,26 @@ class Ends(NamedTuple):
     node: Ints
 
 
+class Joins(NamedTuple):
+    """Empty nodes that come, by time; nobody is put there before.
+
+    at_ns, row : int64[J]    the state's row that each will have, ascending
+    node       : int64[J]    filled by the player, as is
+    allowed    : bool[J, C]  may a class use it
+    """
+
+    at_ns: Ints
+    row: Ints
+    node: Ints
+    allowed: Mask
+
+
+def no_joins() -> Joins:
+    """No node comes."""
+    none = np.zeros(0, dtype=np.int64)
+    return Joins(none, none, none, np.zeros((0, 0), dtype=np.bool_))
+
+
 class Rules(NamedTuple):
     """How those that were refused wait: application.scheduling_controller.
 
@@ -64,7 +84,7 @@ class Rules(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What happened, in order. at_ns, pod, node : int64[K], verb : int8[K]; node -1 for ADDED"""
+    """What happened, in order. at_ns, pod, node : int64[K], verb : int8[K]; node -1 for ADDED, pod -1 for JOINED"""
 
     at_ns: Ints
     verb: npt.NDArray[np.int8]
@@ -88,6 +108,7 @@ class Course(NamedTuple):
     line: Ints
     sequence: int
     rules: Rules
+    joins: Joins
 
 
 class Lived(NamedTuple):

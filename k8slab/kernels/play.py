@@ -1,4 +1,4 @@
-"""Carrying out what happens to pods at many instants, in order: they come, are bound, and end."""
+"""Carrying out what happens to pods at many instants, in order: they come, are bound, and end; and nodes come."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from k8slab.kernels._jit import borrowing_kernel, inlined_kernel
 
 Ints = npt.NDArray[np.int64]
-ADDED, BOUND, ENDED = 0, 1, 2
+ADDED, BOUND, ENDED, JOINED = 0, 1, 2, 3
 NEVER = 2**63 - 1
 
 
@@ -58,6 +58,8 @@ def _fits(cluster, pod, node):
 @inlined_kernel
 def _legal(cluster, kind, pod, node, phases, force):
     pending, running, _ = phases
+    if kind == JOINED:
+        return 0 <= node < cluster.node_alive.shape[0] and not cluster.node_alive[node]
     if pod < 0 or pod >= cluster.alive.shape[0]:
         return False
     if kind == ADDED:
@@ -78,7 +80,9 @@ def _charge(cluster, pod, node, sign):
 
 @inlined_kernel
 def _act(cluster, kind, pod, node, phases):
-    if kind == ADDED:
+    if kind == JOINED:
+        cluster.node_alive[node] = True
+    elif kind == ADDED:
         cluster.alive[pod] = True
     elif kind == BOUND:
         _charge(cluster, pod, node, 1)
@@ -92,7 +96,9 @@ def _act(cluster, kind, pod, node, phases):
 
 @inlined_kernel
 def _undo(cluster, kind, pod, node, phases):
-    if kind == ADDED:
+    if kind == JOINED:
+        cluster.node_alive[node] = False
+    elif kind == ADDED:
         cluster.alive[pod] = False
     elif kind == BOUND:
         _charge(cluster, pod, node, -1)
@@ -107,7 +113,8 @@ def _undo(cluster, kind, pod, node, phases):
 @inlined_kernel
 def _stamp(cluster, at_ns, kind, pod, node):
     """Since when a pod that was bound runs and is ready; one that ended is no more."""
-    cluster.nominated[pod] = -1
+    if kind != JOINED:
+        cluster.nominated[pod] = -1
     if kind == BOUND:
         cluster.last_node[pod] = node
         # A pod that was seen to run before keeps the instant that was told.
@@ -123,8 +130,8 @@ def play(at_ns, kinds, pods, nodes, cluster, phases, force):
     """Carry out all of them, in order; gives -1, or the first that isn't legal, and then nothing is changed.
 
     at_ns  : int64[K]
-    kinds  : int8[K]   ADDED, BOUND or ENDED
-    pods   : int64[K]
+    kinds  : int8[K]   ADDED, BOUND, ENDED or JOINED
+    pods   : int64[K]  -1 for JOINED
     nodes  : int64[K]  -1 for ADDED
     phases : (pending, running, succeeded)
     force  : bind though a node has too little

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from k8slab.domain.columns import Ints, PodColumns
+from k8slab.domain.node_template import NodeTemplate, columns_of
 from k8slab.domain.ports import Change, ClusterStatePort
 from k8slab.kernels.course_columns import Course, Lived, Told
 from k8slab.policies.compiled import Problem, allowed_nodes, grouped, in_units, pair_of, sites
@@ -43,6 +44,7 @@ class _Table:
     units  : int64[R, 1]
     blind  : whether of a node's description only state and taints matter
     known  : how a node was described -> bool[S], what the filters said: nodes that come and go are as they were
+    templates : of nodes that will come -> bool[C], the same
     """
 
     store: Board
@@ -56,6 +58,7 @@ class _Table:
     units: Ints
     blind: bool
     known: dict[Any, Mask] = field(default_factory=dict)
+    templates: dict[NodeTemplate, Mask] = field(default_factory=dict)
 
     def add(self, rows: Ints, allocatable: Floats) -> bool:
         """Nodes that came, of which only allocatable float64[n, R] is known yet; False if there is no room."""
@@ -68,6 +71,13 @@ class _Table:
         self.place[rows] = np.arange(first, stop)
         self.board = _first_of(self.store, stop)
         return True
+
+    def keep(self, count: int) -> None:
+        """The first so many nodes stay, the others didn't come; nobody was allowed there."""
+        self.place[self.rows[count:]] = -1
+        self.store.allocatable[count : len(self.rows)] = 0.0
+        self.rows = self.rows[:count]
+        self.board = _first_of(self.store, count)
 
 
 def _first_of(store: Board, nodes: int) -> Board:
@@ -131,30 +141,59 @@ class Player:
         self._ahead = np.unique(np.concatenate([self._ahead, chosen[placed]]))
         return chosen
 
-    def live(self, course: Course) -> Lived | None:
+    def live(self, course: Course, templates: Sequence[NodeTemplate] = ()) -> Lived | None:
         """What comes of a course; None where a Placer decides. See simulation.stretch.PlayerPort."""
-        from k8slab.kernels.course import REFUSED, SEQUENCE, TOLD, TRIES, WAITS, live
+        from k8slab.kernels.course import NODES, REFUSED, SEQUENCE, TOLD, TRIES, WAITS, live
 
         come, end = len(course.pods.row), len(course.ends.row)
         kinds = self._ready_for(np.concatenate([course.pods.row, course.ends.row]))
         if kinds is None:
             return None
-        table, coming = self._filled, len(course.at_ns)
+        table, coming, there = self._filled, len(course.at_ns), len(self._filled.rows)
+        allowed = self._announce(course.joins.row, templates)
+        if allowed is None:
+            return None
         course = course._replace(
             pods=course.pods._replace(kind=kinds[:come]),
             ends=course.ends._replace(kind=kinds[come:], node=table.place[course.ends.node]),
+            joins=course.joins._replace(node=table.place[course.joins.row], allowed=allowed),
         )
         # Each may end; those who come may be told of coming, being bound and ending, those who wait of the last two.
-        most = end + coming + 2 * come
+        most = end + coming + 2 * come + len(templates)
         told = Told(_numbers(most), np.empty(most, dtype=np.int8), _numbers(most), _numbers(most))
         line = np.concatenate([course.line, _numbers(coming)])
         refused_ns, refused = _numbers(coming), _numbers(coming)
         count, before_ns = live(course, table.board, table.rows, told, line, refused_ns, refused)
+        if len(templates):
+            table.keep(there + int(count[NODES]))
         many, first = slice(count[TOLD]), slice(count[REFUSED])
         return Lived(
             Told(told.at_ns[many], told.verb[many], told.pod[many], told.node[many]), int(before_ns),
             line[: count[WAITS]], int(count[SEQUENCE]), int(count[TRIES]), refused_ns[first], refused[first],
         )  # fmt: skip
+
+    def _announce(self, rows: Ints, templates: Sequence[NodeTemplate]) -> Mask | None:
+        """bool[J, C]: who may use these nodes once they are there; None, and nothing is done, if that can't be told."""
+        table = self._filled
+        none = np.zeros((0, table.board.allowed.shape[1]), dtype=np.bool_)
+        if not templates:
+            return none
+        allowed = [self._verdict(template) for template in templates]
+        has = np.stack([template.allocatable for template in templates], axis=1)
+        known = [verdict for verdict in allowed if verdict is not None]
+        odd = len(known) < len(allowed) or self._has_users_scores or bool((has % table.units).any())
+        return None if odd or not table.add(rows, in_units(has, table.units).T) else np.array(known)
+
+    def _verdict(self, template: NodeTemplate) -> Mask | None:
+        """bool[C]: which classes may use an empty node of a template; None if a score would tell it from others."""
+        table = self._filled
+        if template not in table.templates:
+            snapshot = self._policy.snapshot(columns_of([template], self._state.schema), table.pods)
+            if node_by_node(self._policy, snapshot):
+                return None
+            verdict = [allowed_nodes(self._policy, snapshot, pod)[0] for pod in table.samples.tolist()]
+            table.templates[template] = np.array(verdict, dtype=np.bool_)[table.site]
+        return table.templates[template]
 
     def settle(self) -> None:
         """The state was told of all that was lived through."""

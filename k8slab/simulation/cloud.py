@@ -11,6 +11,7 @@ import numpy as np
 from k8slab.application.calendar import Rank
 from k8slab.application.node_provider import ManagedGroup, Refusal
 from k8slab.domain.columns import NEVER, Codes, Codes32, Ints, Names
+from k8slab.domain.devices import device_capacity
 from k8slab.domain.node_template import NodeTemplate
 from k8slab.domain.pod_spec import HOSTNAME
 from k8slab.domain.resources import GPU
@@ -68,6 +69,10 @@ class Cloud:
         self._state = world.state
         self.node_groups = groups
         self.groups = tuple(_managed(group, world) for group in groups)
+        allocatable = np.stack([group.template.allocatable for group in self.groups], axis=1)
+        owners = range(len(world.workloads.names))
+        self._has_daemons = any(world.workloads.spec(owner).kind == "DaemonSet" for owner in owners)
+        self._has_devices = [bool(row.any()) for row in device_capacity(world.state.schema.names, allocatable)]
         self._dice = [_Dice(group, world.streams.generator(f"cloud/{group.name}")) for group in groups]
         self._numbers = {group.name: number for number, group in enumerate(groups)}
         # A name is never given twice, so that what is told of nodes by name is clear.
@@ -158,6 +163,29 @@ class Cloud:
         lease = self._of_node[node_row]
         lease.ended_ns, lease.end = now_ns, "removed"
 
+    # -- for whoever lives through many instants at once -------------------------------------
+
+    def ahead(self, before_ns: int) -> tuple[list[tuple[int, NodeTemplate]], int]:
+        """When the next nodes join, one an instant, and of which template; and the instant before which that is all."""
+        if not self._booting or self._booting[0][0] >= before_ns:
+            return [], before_ns
+        if self._world.on_join or self._has_daemons:
+            # Others have something to do when a node joins.
+            return [], self._booting[0][0]
+        found: list[tuple[int, NodeTemplate]] = []
+        for at_ns, _, lease in sorted(one for one in self._booting if one[0] < before_ns):
+            template = self.groups[lease.group].template
+            if self._has_devices[lease.group] or (found and found[-1][0] == at_ns):
+                return [one for one in found if one[0] < at_ns], at_ns
+            found.append((at_ns, template))
+        return found, before_ns
+
+    def join_ahead(self, count: int) -> None:
+        """The next so many get their rows; somebody else tells the state that they are there."""
+        leases = [heapq.heappop(self._booting) for _ in range(count)]
+        if leases:
+            self._add([lease for _, _, lease in leases], [at_ns for at_ns, _, _ in leases], there=False)
+
     # -- the loop ----------------------------------------------------------------------------
 
     def next_ns(self, now_ns: int) -> int | None:
@@ -168,31 +196,37 @@ class Cloud:
         while self._booting and self._booting[0][0] <= now_ns:
             joining.append(heapq.heappop(self._booting)[2])
         for group in sorted({lease.group for lease in joining}):
-            self._join([lease for lease in joining if lease.group == group], group, now_ns)
+            leases = [lease for lease in joining if lease.group == group]
+            rows = self._add(leases, [now_ns] * len(leases), there=True)
+            for told in self._world.on_join:
+                told(rows, now_ns)
 
-    def _join(self, leases: list[Lease], number: int, now_ns: int) -> None:
-        group, count = self.groups[number], len(leases)
-        names = [self._new_name(number) for _ in range(count)]
-        labels = {key: Codes.constant(value, count) for key, value in group.template.labels.items()}
+    def _add(self, leases: list[Lease], at_ns: list[int], *, there: bool) -> Ints:
+        """Nodes join at these instants; gives their rows. there : the state is told of it here"""
+        numbers = [lease.group for lease in leases]
+        groups = [self.groups[number] for number in numbers]
+        names = [self._new_name(number) for number in numbers]
+        keys = dict.fromkeys(key for group in groups for key in group.template.labels)
+        labels = {key: Codes.of([group.template.labels.get(key) for group in groups]) for key in keys}
         rows = self._state.add_nodes(
             Names(names),
-            np.repeat(group.template.allocatable[:, None], count, axis=1),
-            taints=Codes.constant(group.template.taints, count),
+            np.stack([group.template.allocatable for group in groups], axis=1),
+            taints=Codes.of([group.template.taints for group in groups]),
             labels={**labels, HOSTNAME: Codes.of(names)},
+            there=there,
         )
-        self.group_of()[rows] = number
-        self._upcoming[number] -= count
-        for lease, row in zip(leases, rows.tolist(), strict=True):
-            lease.joined_ns, lease.node_row = now_ns, row
+        self.group_of()[rows] = numbers
+        for number in numbers:
+            self._upcoming[number] -= 1
+        for lease, joined_ns, row in zip(leases, at_ns, rows.tolist(), strict=True):
+            lease.joined_ns, lease.node_row = joined_ns, row
             self._of_node[row] = lease
-        waits = [(now_ns - lease.launched_ns) / 1e9 for lease in leases]
-        for row, waited in zip(rows.tolist(), waits, strict=True):
             self._world.sink.emit(
-                "node_scaling", time_ns=now_ns, autoscaler=self.name, action="joined", group=group.name, nodes=1,
-                pods=0, node_row=row, reason=f"booted for {waited:.1f} s",
+                "node_scaling", time_ns=joined_ns, autoscaler=self.name, action="joined",
+                group=self.groups[lease.group].name, nodes=1, pods=0, node_row=row,
+                reason=f"booted for {(joined_ns - lease.launched_ns) / 1e9:.1f} s",
             )  # fmt: skip
-        for told in self._world.on_join:
-            told(rows, now_ns)
+        return rows
 
     def _new_name(self, number: int) -> str:
         while True:

@@ -26,6 +26,7 @@ from k8slab.simulation.distributions import Span
 from k8slab.simulation.evicting import daemon_pods, evicting
 from k8slab.simulation.instance_catalogue import InstanceCatalogue, catalogue_of
 from k8slab.simulation.instance_types import NodeGroup, check_groups
+from k8slab.simulation.stretch import Stretch
 from k8slab.simulation.world import World
 from k8slab.units import duration_ns
 
@@ -135,6 +136,8 @@ class ClusterAutoscaler:
             protected=lambda rows: protected(budgets, rows),
         )  # fmt: skip
         world.calendar.add(cloud)
+        if isinstance(world.calendar.leaper, Stretch):
+            world.calendar.leaper.let_join(cloud)
         world.parts["cloud"] = cloud
         return ClusterAutoscalerLoop(
             world.state, cloud, world.sink, world.policy, waiting=lambda: world.scheduler.waiting_rows,

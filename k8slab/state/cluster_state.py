@@ -16,7 +16,8 @@ from k8slab.state.node_verbs import NodeVerbs
 from k8slab.state.pod_verbs import PodVerbs
 
 # What `play` carries out, as its kernel numbers it.
-_PLAYED: Final = np.array([{"POD_ADDED": 0, "BOUND": 1, "FINISHED": 2}.get(verb, -1) for verb in VERBS], dtype=np.int8)
+_KINDS: Final = {"POD_ADDED": 0, "BOUND": 1, "FINISHED": 2, "NODE_ADDED": 3}
+_PLAYED: Final = np.array([_KINDS.get(verb, -1) for verb in VERBS], dtype=np.int8)
 
 
 class ClusterState(NodeVerbs, PodVerbs):
@@ -49,13 +50,14 @@ class ClusterState(NodeVerbs, PodVerbs):
         *,
         force: bool = False,
     ) -> None:
-        """Carry out what happened at many instants, in order: pods arrive, are bound, and succeed.
+        """Carry out what happened at many instants, in order: pods arrive, are bound, and succeed; nodes come.
 
-        As `arrive`, `bind` and `finish` called one after another at these instants, but
-        compiled, and the clock isn't asked. Each pod may be bound once and end once.
+        As `arrive`, `bind`, `finish` and `add_nodes` called one after another at these instants, but
+        compiled, and the clock isn't asked. Each pod may be bound once and end once; nodes that come were
+        given their rows before, by `add_nodes` with there=False.
 
-        at_ns : int64[K], sorted. verbs : int8[K], codes into VERBS of POD_ADDED, BOUND and FINISHED.
-        pod_rows, node_rows : int64[K]; the node is -1 for POD_ADDED.
+        at_ns : int64[K], sorted. verbs : int8[K], codes into VERBS of POD_ADDED, BOUND, FINISHED and NODE_ADDED.
+        pod_rows, node_rows : int64[K]; the node is -1 for POD_ADDED, the pod for NODE_ADDED.
 
         Raises StateConflict for the first that isn't legal, and then nothing has changed.
         """

@@ -28,8 +28,11 @@ class NodeVerbs(StateQueries):
         labels: Mapping[str, Codes[str]] | None = None,
         foreign: npt.ArrayLike | None = None,
         images: Codes[Images] | None = None,
+        there: bool = True,
     ) -> Ints:
         """Add nodes, ready unless `states` says otherwise; gives their rows.
+
+        there : False gives rows to nodes that `play` lets come; nobody is told of them before
 
         allocatable, foreign : int64[R, n]. states : int8[n]. Raises StateConflict
         for a name that a node already has, InputError for one given twice and for
@@ -45,7 +48,7 @@ class NodeVerbs(StateQueries):
             refuse_clashes("node", names, self._node_names, self.node_alive)
             rows = np.arange(self.node_count, self.node_count + count)
             self._node_names.extend(names)
-            self._node_alive.extend(count, True)
+            self._node_alive.extend(count, there)
             self._node_state.extend(count, codes)
             self._allocatable.extend(count, amounts)
             self._requested.extend(count, extra)
@@ -54,7 +57,8 @@ class NodeVerbs(StateQueries):
             self._node_labels.extend(count, labels)
             self._node_images.extend(count, images)
             self._devices.add_nodes(amounts)
-            self._log("NODE_ADDED", node_rows=rows.copy())
+            if there:
+                self._log("NODE_ADDED", node_rows=rows.copy())
             return rows
 
     def remove_node(self, node_row: int) -> None:
