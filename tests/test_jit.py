@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -45,7 +47,7 @@ def package(tmp_path: Path) -> Path:
     """A copy of the kernels' folder with a kernel that calls one of another file."""
     source, copy = Path(k8slab.__file__).parent, tmp_path / "site" / "k8slab"
     (copy / "kernels").mkdir(parents=True)
-    parts = [f"kernels/{part}.py" for part in ("__init__", "_jit", "_calling", "_compiling")]
+    parts = [f"kernels/{path.name}" for path in (source / "kernels").glob("_*.py")]
     for name in ("__init__.py", *parts):
         shutil.copy(source / name, copy / name)
     write(copy, "inner", INNER.format(2))
@@ -147,6 +149,114 @@ def test_a_kernel_gives_the_same_to_python_and_to_kernels():
 def test_a_called_kernel_is_compiled_once_for_numbers_written_out_and_others():
     _add_often(np.zeros(1, dtype=np.int64), np.int64(5))
     assert len(_add._called.overloads) == 1
+
+
+class _Part(NamedTuple):
+    numbers: np.ndarray
+    sign: int
+
+
+class _Whole(NamedTuple):
+    """With parts of all sizes, and others within."""
+
+    on: bool
+    inner: _Part
+    grid: np.ndarray
+    half: float
+
+
+@borrowing_kernel
+def _of_part(part, k):
+    part.numbers[k] += 1
+    return part.sign * part.numbers[k]
+
+
+@kernel
+def _flipped(whole):
+    return _Part(whole.inner.numbers, -whole.inner.sign)
+
+
+@kernel
+def _same(whole):
+    return whole
+
+
+@borrowing_kernel
+def _of_whole(whole, maybe, scale):
+    total = 0.0
+    for k in range(whole.grid.shape[0]):
+        total += _of_part(whole.inner, k) * whole.grid[k, 1] + _of_part(_flipped(_same(whole)), k)
+    if maybe is not None:
+        total += _of_part(maybe, 0)
+    return total * scale.half if whole.on else -1.0
+
+
+@kernel
+def _sum_over(whole, maybe):
+    total = 0.0
+    for _ in range(3):
+        total += _of_whole(whole, maybe, scale=whole)
+    return total, _same(whole).half
+
+
+@pytest.mark.parametrize("on", [False, True])
+@pytest.mark.parametrize("with_part", [False, True])
+def test_tuples_of_arrays_are_the_same_to_kernels_that_are_lent_them(on, with_part):
+    def given():
+        whole = _Whole(on, _Part(np.arange(3), 2), np.arange(6.0).reshape(3, 2), 0.5)
+        return whole, _Part(np.zeros(1, dtype=np.int64), -1) if with_part else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        for each in (_of_part, _flipped, _same, _of_whole):
+            patch.setitem(globals(), each.py_func.__name__, each.py_func)
+        python = given()
+        expected = _sum_over.py_func(*python)
+    compiled = given()
+    assert _sum_over(*compiled) == expected
+    assert compiled[0].inner.numbers.tolist() == python[0].inner.numbers.tolist() != [0, 1, 2]
+
+
+@kernel
+def _with_sign(part):
+    return part, part.sign
+
+
+@kernel
+def _largest(numbers):
+    best, most = _with_sign(_Part(numbers, -1))
+    for sign in range(5):
+        part, now = _with_sign(_Part(numbers, sign % 4))
+        if now > most:
+            best, most = part, now
+    return best.sign, best
+
+
+def test_what_a_kernel_gives_back_of_what_it_was_lent_stays_as_it_is():
+    sign, best = _largest(np.arange(2))
+    assert sign == best.sign == 3
+    assert best.numbers.tolist() == [0, 1]
+
+
+def test_a_tuple_that_is_lent_is_one_argument():
+    _sum_over(_Whole(True, _Part(np.arange(3), 2), np.zeros((3, 2)), 0.5), None)
+    (library,) = (each.library for each in _of_part._called.overloads.values())
+    (function,) = (each for each in library._final_module.functions if "_of_part" in each.name)
+    # What is returned, the exception, the tuple, the number.
+    assert len(list(function.arguments)) == 4
+
+
+def test_collecting_garbage_is_as_it_was_after_a_compilation():
+    @kernel
+    def add(a):
+        return a + 1
+
+    for collects in (True, False):
+        (gc.enable if collects else gc.disable)()
+        try:
+            add(1 if collects else 1.0)
+            assert gc.isenabled() == collects
+        finally:
+            gc.enable()
 
 
 def test_a_mistake_in_a_called_kernel_is_told_by_its_name():

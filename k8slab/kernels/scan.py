@@ -113,7 +113,8 @@ def place_by_scan(
     """
     resources, nodes = allocatable.shape
     is_random, seed, pod_row = draws
-    requested, nonzero, ports, amounts, totals = load
+    requested, nonzero, ports = load.requested, load.nonzero, load.ports
+    amounts, totals = load.amounts, load.totals
     used, request = np.empty((resources, nodes)), np.empty((resources, nodes))
     asked = Asked(used, request, used, request, used, request)
     if classes.adjusted:
@@ -175,14 +176,14 @@ def see_off(pod, leaving, left, pod_class, load, classes, relations, chosen):
 @kernel
 def charge(load, classes, relations, c, row, sign):
     """A pod of a class comes to a node, or leaves it: sign 1 or -1."""
-    requested, nonzero, ports, amounts, totals = load
+    requested, nonzero = load.requested, load.nonzero
     kin, port = classes.key[KIN_KEY, c], classes.key[PORTS_KEY, c]
     for r in range(requested.shape[0]):
         requested[r, row] += sign * classes.amount[HELD, r, c]
         nonzero[r, row] += sign * classes.amount[NONZERO, r, c]
     for j in range(relations.start[TAKEN, port], relations.start[TAKEN, port + 1]):
-        ports[relations.rows[j, 0], row] = sign > 0
-    count_pod(amounts, totals, relations, kin, row, sign)
+        load.ports[relations.rows[j, 0], row] = sign > 0
+    count_pod(load.amounts, load.totals, relations, kin, row, sign)
 
 
 @kernel
