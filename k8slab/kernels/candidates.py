@@ -86,12 +86,15 @@ class News(NamedTuple):
 
 @borrowing_kernel
 def place_by_groups(
-    pods, news, pod_class, forest, marks, load, rows, sites, relations, scoring, draws, stops, scratch, chosen
-):
+    pods, news, pod_class, forest, marks, load, rows, sites, relations, weights, scoring, pair, draws, stops, scratch,
+    chosen,
+):  # fmt: skip
     """Place pods one after another; gives the index of the next pod. Changes `load`, the forest and the marks.
 
     pods      : (start, stop) of the pods to place now
     pod_class : int32[P]
+    weights   : float64[NORMALIZED]  of the scores that are normalised here
+    scoring, pair : Scoring and None, or None and Pair where the other scores are that sum
     draws     : (random: bool, seed: uint64, pod_row: int64[P])
     stops     : bool[P]   come back to the caller before a pod that fits nowhere
     chosen    : int64[P]  filled with node rows, -1 where no node fits
@@ -123,7 +126,7 @@ def place_by_groups(
             chosen[step] = -1
             if found == 0:
                 continue
-            _score(found, c, kin, rows, sites, scoring, marks, load, relations, scratch)
+            _score(found, c, kin, rows, sites, weights, marks, load, relations, scratch)
             if is_random:
                 node = _draw(found, c, kin, draw01(seed, pod_row[step]), forest, marks, scratch)
             else:
@@ -131,7 +134,7 @@ def place_by_groups(
             chosen[step] = node
             _charge(c, node, rows, load, relations)
             count(kin, node, forest, marks, load, relations)
-        score_row(node, rows, load, relations, scoring, scratch)
+        score_row(node, rows, load, relations, scoring, pair, scratch)
         if news.whole and step < pods[0]:
             _write_leaf(node, forest, scratch)
         else:
@@ -290,11 +293,10 @@ def _refuse(found, kin, marks, load, relations, scratch):
 
 
 @borrowing_kernel
-def _score(found, c, kin, rows, sites, scoring, marks, load, relations, scratch):
+def _score(found, c, kin, rows, sites, weights, marks, load, relations, scratch):
     """Fill the candidates' scores, of their best nodes."""
     for i in range(found):
         scratch.scores[SCORE, i] = scratch.candidates[BASE, i]
-    weights = scoring.normalized
     _score_share(found, sites.taints[rows.key[TAINTS_ROW, c]], -weights[TAINTS], scratch)
     _score_share(found, sites.preferences[rows.key[PREFERENCES_ROW, c]], weights[PREFERENCES], scratch)
     _score_spread(found, kin, weights[SPREAD], marks, load, relations, scratch)

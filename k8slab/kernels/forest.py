@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from k8slab.kernels._jit import borrowing_kernel
 from k8slab.kernels.company import CONFLICTING
+from k8slab.kernels.pair import Pair, score_by_pair
 from k8slab.kernels.scan import ALLOWED_ROW, BONUS_ROW, HELD, PORTS_KEY, REQUEST, SCORED
 from k8slab.kernels.scores import Asked, score_pairs
 
@@ -54,6 +55,7 @@ class Forest(NamedTuple):
     place  : int64[N, 2]  LEAF and GROUP of each node
     node   : int64[leaves]  the node of each leaf, rising within a group
     leaves : how many rows are leaves
+    fanout : FANOUT; a number that LLVM knows makes it write out each loop over a family eight times
     """
 
     best: Scores
@@ -64,6 +66,7 @@ class Forest(NamedTuple):
     place: Ints
     node: Ints
     leaves: int
+    fanout: int
 
 
 class Rows(NamedTuple):
@@ -74,6 +77,7 @@ class Rows(NamedTuple):
     amount  : float64[4, R, S]  as Classes.amount, by shape
     checked : bool[R]
     adjusted: whether nodes and pods count for anything but requests
+    weights : float64[1 or 2, 4]  as Pair.weight: of use and balance, in two rows where these count other amounts
     key     : int64[KEYS, C]  as Classes.key
     allowed : bool[N, .], bonus : float64[N, .]  as Sites', a node's side by side
     ported  : int64[.]  the classes whose pods ask for host ports
@@ -84,6 +88,7 @@ class Rows(NamedTuple):
     amount: Floats
     checked: npt.NDArray[np.bool_]
     adjusted: bool
+    weights: Floats
     key: Ints
     allowed: npt.NDArray[np.bool_]
     bonus: Floats
@@ -94,7 +99,7 @@ class Scratch(NamedTuple):
     """Room to work in.
 
     amounts : float64[4, R, S]  CAN, USED, HELD_USED, NONZERO_USED, as Asked
-    columns : float64[3, S]     PART, TOTAL, ROOM
+    columns : float64[3, S]     PART, TOTAL, ROOM; points : int32[S]
     values  : [2, C] as Forest.best  VALUE: a node's scores, MOST; ties : int32[C]
     candidates, scores : int64[6, M], float64[2, M]  see kernels.candidates
     seen    : bool[.]  all False
@@ -102,6 +107,7 @@ class Scratch(NamedTuple):
 
     amounts: Floats
     columns: Floats
+    points: Ints32
     values: Scores
     ties: Ints32
     candidates: Ints
@@ -113,8 +119,11 @@ class Scratch(NamedTuple):
 
 
 @borrowing_kernel
-def score_row(node, rows, load, relations, scoring, scratch):
-    """Fill VALUE with a node's score for every class before anything is normalised, -1 where it doesn't fit."""
+def score_row(node, rows, load, relations, scoring, pair, scratch):
+    """Fill VALUE with a node's score for every class before anything is normalised, -1 where it doesn't fit.
+
+    scoring, pair : Scoring and None, or None and Pair where the scores are that sum
+    """
     request, room, value = rows.amount[REQUEST], scratch.columns[ROOM], scratch.values[VALUE]
     room[:] = np.inf
     for r in range(request.shape[0]):
@@ -127,8 +136,12 @@ def score_row(node, rows, load, relations, scoring, scratch):
             for s in range(room.shape[0]):
                 left = has - used[s] if request[r, s] > 0.0 else np.inf
                 room[s] = left if left < room[s] else room[s]
-    _score_amounts(node, rows, load, scoring, scratch)
     total = scratch.columns[TOTAL]
+    # None is a type of its own to numba, so what would use it isn't even compiled.
+    if pair is not None:
+        _score_pair(node, rows, load, pair, scratch)
+    if scoring is not None:
+        _score_amounts(node, rows, load, scoring, scratch)
     for s in range(room.shape[0]):
         total[s] = total[s] if room[s] >= 0.0 else -1.0
     allowed, bonus = rows.allowed[node], rows.bonus[node]
@@ -149,6 +162,20 @@ def score_row(node, rows, load, relations, scoring, scratch):
         for j in range(relations.start[CONFLICTING, port], relations.start[CONFLICTING, port + 1]):
             if load.ports[relations.rows[j, 0], node]:
                 value[c] = -1
+
+
+@borrowing_kernel
+def _score_pair(node, rows, load, pair, scratch):
+    """As `_score_amounts`, by a pair: at once, or the use of what is scored and the balance of what is held."""
+    total, points = scratch.columns[TOTAL], scratch.points
+    total[:] = 0.0
+    for part in range(rows.weights.shape[0]):
+        holds = load.nonzero[:, node] if part == 0 else load.requested[:, node]
+        asks = rows.amount[SCORED] if part == 0 else rows.amount[HELD]
+        weighted = Pair(pair.first, pair.second, pair.least, rows.weights[part])
+        score_by_pair(rows.allocatable[:, node], holds, asks, 0.0, weighted, points)
+        for s in range(total.shape[0]):
+            total[s] += np.float64(points[s] - 1)
 
 
 @borrowing_kernel
@@ -201,14 +228,14 @@ def _combine(child, forest, most, ties):
     best = forest.best
     most[:] = -1
     if forest.ties.shape[0] == 0:
-        for k in range(FANOUT):
+        for k in range(forest.fanout):
             row = best[child + k]
             for c in range(most.shape[0]):
                 most[c] = row[c] if row[c] > most[c] else most[c]
         return
     # What fits nowhere below counts empty ties; nobody asks.
     ties[:] = 0
-    for k in range(FANOUT):
+    for k in range(forest.fanout):
         row = best[child + k]
         if child < forest.leaves:
             for c in range(most.shape[0]):
@@ -231,7 +258,7 @@ def raise_class(leaf, group, c, forest):
         index //= FANOUT
         child, above = forest.offset[group, level] + index * FANOUT, forest.offset[group, level + 1] + index
         most, ties = np.int64(-1), 0
-        for k in range(FANOUT):
+        for k in range(forest.fanout):
             score = np.int64(forest.best[child + k, c])
             if score >= most:
                 here = ties_of(child + k, c, forest)
@@ -267,7 +294,7 @@ def descend(group, c, skip, forest):
     for level in range(forest.shape[group, LEVELS] - 2, -1, -1):
         child = forest.offset[group, level] + index * FANOUT
         index *= FANOUT
-        for k in range(FANOUT):
+        for k in range(forest.fanout):
             if forest.best[child + k, c] == score:
                 here = ties_of(child + k, c, forest)
                 if skip < here:

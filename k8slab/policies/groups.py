@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from k8slab.domain.columns import Ints
 from k8slab.policies import tree
-from k8slab.policies.compiled import Problem, grouped, in_batches
+from k8slab.policies.compiled import Problem, grouped, in_batches, pair_of
 from k8slab.policies.grouping import Grouping, rows_of
 from k8slab.policies.policy import Decisions
 from k8slab.policies.run import Run
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from k8slab.kernels.candidates import News
     from k8slab.kernels.forest import Forest, Rows, Scratch
     from k8slab.kernels.marks import Marks
+    from k8slab.kernels.pair import Pair
 
 # Nanoseconds, measured: what the scan spends on a node; what this path spends on a pod, for each class's
 # score, for each group and each listed node; and once on each score that it fills in at the start.
@@ -88,6 +89,7 @@ class Groups(Scan):
         if not self._problem.nodes or not len(self._problem.pod_class):
             return self._run.decisions("groups")
         plan, self._grouped = self._planned(), True
+        self._pair = pair_of(self._problem)
         self._forest, self._marks, self._rows = self._empty_forest(plan), self._no_marks(plan), self._what_rows_take()
         self._scratch, self._news = self._room(plan), self._all_nodes()
         in_batches(0, len(self._problem.pod_class), self.place, report)
@@ -110,7 +112,9 @@ class Groups(Scan):
                 self._rows,
                 self._sites,
                 self._relations,
-                self._problem.scoring,
+                self._problem.scoring.normalized,
+                self._problem.scoring if self._pair is None else None,
+                self._pair,
                 self._draws,
                 self._stops,
                 self._scratch,
@@ -137,7 +141,7 @@ class Groups(Scan):
     # -- the kernel's arrays ------------------------------------------------------------
 
     def _empty_forest(self, plan: Grouping) -> Forest:
-        from k8slab.kernels.forest import Forest
+        from k8slab.kernels.forest import FANOUT, Forest
 
         classes, offset, levels = self._problem.classes, *plan.levels()
         leaves, rows = plan.leaves, int(offset.max()) + 1
@@ -154,6 +158,7 @@ class Groups(Scan):
             place=np.column_stack([plan.leaf, plan.group]),
             node=node,
             leaves=leaves,
+            fanout=FANOUT,
         )
 
     def _no_marks(self, plan: Grouping) -> Marks:
@@ -204,6 +209,7 @@ class Groups(Scan):
             amount=np.ascontiguousarray(classes.amount[:, :, first]),
             checked=classes.checked,
             adjusted=classes.adjusted,
+            weights=_parts(self._pair, classes.adjusted),
             key=classes.key,
             allowed=np.ascontiguousarray(self._sites.allowed.T),
             bonus=np.ascontiguousarray(self._sites.bonus.T),
@@ -218,12 +224,23 @@ class Groups(Scan):
         return Scratch(
             amounts=np.empty((4, resources, shapes)),
             columns=np.empty((3, shapes)),
+            points=np.empty(shapes, dtype=np.int32),
             values=np.empty((2, self._problem.classes), dtype=self._dtype()),
             ties=np.empty(self._problem.classes, dtype=np.int32),
             candidates=np.empty((6, candidates), dtype=np.int64),
             scores=np.empty((2, candidates)),
             seen=np.zeros(int(self._relations.layout.max(initial=0)) + 1, dtype=np.bool_),
         )
+
+
+def _parts(pair: Pair | None, adjusted: bool) -> npt.NDArray[np.float64]:
+    """float64[1 or 2, 4]: see kernels.forest.Rows."""
+    if pair is None:
+        return np.zeros((1, 4))
+    of_use, *of_resources, of_balance = pair.weight.tolist()
+    if not adjusted:
+        return pair.weight[np.newaxis]
+    return np.array([[of_use, *of_resources, 0.0], [0.0, *of_resources, of_balance]])
 
 
 def _news(whole: bool, nodes: Ints, like: Ints | None = None, slots: Ints | None = None) -> News:
