@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ from k8slab.simulation import (
     cluster_of,
 )
 from k8slab.simulation.cloud import Cloud
-from k8slab.simulation.faults import NodeFailures
+from k8slab.simulation.faults import ListedFailures, NodeFailures
 from k8slab.simulation.health import DisruptionBudget, Health
 
 FOUR = InstanceType(name="four", resources={"cpu": 4, "memory": "16Gi"}, price_per_hour=0.2, boot="90s")
@@ -366,6 +368,36 @@ def test_nodes_that_fail_and_nodes_that_come_live_together():
     for name in run.frames:
         assert run.frames[name] is not None
     assert run.frames.node_groups["nodes"].max() <= 12
+
+
+def test_a_node_taken_away_while_it_was_down_is_held_lost_no_longer():
+    groups = [NodeGroup(name="web", instance_type=FOUR, initial=3)]
+    faults = [ListedFailures(events=[{"node": "web-0", "at": "10m", "duration": "6h"}])]
+    autoscaler = ClusterAutoscaler(groups=groups)
+    app = Deployment("app", ONE_CORE, replicas=6)
+    run = k8slab.Simulation(cluster_of(groups), app, autoscalers=[autoscaler], faults=faults).run("2h")
+    assert run.frames.health["condition"].tolist() == ["Unknown"]
+    # Its drain fails, as nobody is there to end its pods; found with none but those, it goes after twenty minutes.
+    assert steps(run, "action", "node") == [
+        ("scale-down", "web-0"), ("scale-down-failed", "web-0"), ("scale-down-empty", "web-0"), ("removed", "web-0"),
+    ]  # fmt: skip
+    assert run.metrics["unavailable_mean"][0] < 1.0
+    (held,) = [patch for patch in run.plot.failures().patches if patch.get_label() == "held lost"]
+    assert held.get_data().values.tolist() == [0, 1, 0]
+    assert re.fullmatch(r"<Run kube-default: 2h of \d+ to 3 nodes, \d+ pods arrived>", repr(run))
+    plt.close("all")
+
+
+def test_a_picture_of_many_groups_keeps_the_largest_apart():
+    groups = [NodeGroup(name=f"g{n}", instance_type=FOUR, initial=n, max_size=12) for n in range(11)]
+    run = simulated(groups, Deployment("app", ONE_CORE), until="1m")
+    ax = run.plot.node_groups()
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    # One never had a node.
+    assert names == ["g4", "g5", "g6", "g7", "g8", "g9", "g10", "3 smaller ones"]
+    assert max(patch.get_data().values.max() for patch in ax.patches) == 55
+    assert [patch.get_facecolor() for patch in ax.patches].count(ax.patches[0].get_facecolor()) == 1
+    plt.close("all")
 
 
 def test_counts_over_bins():

@@ -292,6 +292,15 @@ groups = [{ name = "web", instance_type = "general-4", taints = [] }]
     assert "scenario.toml" in str(caught.value)
 
 
+def test_the_pods_of_a_stream_are_asked_as_those_of_a_workload(tmp_path):
+    shape = 'pods = { requests = { cpu = 1 }, tolerations = ["gpu:NoSchedule"], namespace = "ml", priority = 3 }'
+    text = SCENARIO.replace("pods = { classes = 3, pods = 20 }", shape)
+    pods = load_scenario(written(tmp_path, text)).simulation.parts[0].pods
+    assert (pods.namespaces[0], pods.priority[0], pods.tolerations[0][0].key) == ("ml", 3, "gpu")
+    with pytest.raises(InputError, match=r"\[\[stream\]\] 'batch', pods: .*tolerations, 'gpu:NoShedule'; wanted"):
+        load_scenario(written(tmp_path, text.replace("NoSchedule", "NoShedule", 1)))
+
+
 def test_a_stream_may_come_at_a_traces_times(tmp_path):
     pods = Workload.synthetic(pods=4, seed=1)
     timed = pods.to_frame().assign(arrival_ns=[9, 5, 7, 60])

@@ -145,6 +145,14 @@ def test_what_was_wanted_and_not_there_is_counted_by_time():
     assert "unavailable_mean" not in Simulation(NODES, parts()[2]).run("1m").metrics
 
 
+def test_a_share_of_what_no_node_has_is_shown_as_none():
+    asks = Deployment("gpu", {"cpu": "10m", "example.com/gpu": 1})
+    run = Simulation(NODES, asks).run("1m")
+    assert np.isnan(run.metrics["example.com/gpu_requested_mean"][0])
+    assert "<td>-</td>" in run._repr_html_()
+    assert "nan" not in run._repr_html_()
+
+
 def test_the_report_tells_who_watched_and_of_many_alike_the_first(tmp_path):
     web = [Deployment(f"web-{n}", {"cpu": "10m"}) for n in range(9)]
     health = Health(budgets=[DisruptionBudget(name="web", workload="web-1", min_available=1)])

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from k8slab.analysis import style
 from k8slab.analysis.run_plots import note_of, time_of
+from k8slab.domain.instants import SECOND_NS
 from k8slab.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from k8slab.experiments.simulation_run import Run
 
 _WRONG: Final = "held lost though up"
@@ -33,7 +37,9 @@ def failures(run: Run, ax: Axes | None = None) -> Axes:
     ax = style.new_axes(ax, 9.0, 4.0)
     down_at = np.concatenate([truth["down_s"], truth["up_s"]]) * 1e9
     down_by = np.repeat([1, -1], len(truth))
-    held_at, held_by = health["time_ns"].to_numpy(), np.where(unknown, 1, -1)
+    gone = _gone_while_lost(health, frames.node_intervals)
+    held_at = np.concatenate([health["time_ns"].to_numpy(), gone])
+    held_by = np.concatenate([np.where(unknown, 1, -1), np.full(len(gone), -1)])
     for position, (label, at, by) in enumerate((("down", down_at, down_by), ("held lost", held_at, held_by))):
         order = np.argsort(at, kind="stable")
         times = np.concatenate([[0], at[order], [run.until_ns]]) * unit
@@ -78,6 +84,14 @@ def detectors(run: Run, ax: Axes | None = None) -> Axes:
     return style.finish(
         ax, "How soon outages are found", "after the outage began (s)", "outages found (%)", note=note
     )
+
+
+def _gone_while_lost(health: pd.DataFrame, intervals: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """When nodes were taken away that were held to be lost to the last; ns."""
+    last = health.groupby("node", sort=False).tail(1)
+    lost = last.loc[last["condition"] == "Unknown", "node"]
+    ended = intervals[(intervals["end"] != "still there") & intervals["node"].isin(lost)]
+    return np.asarray(ended["ended_s"] * SECOND_NS, dtype=np.float64)
 
 
 def _acting(run: Run) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from k8slab.simulation.world import World
 
 BINS: Final = 336
+# So many groups have a colour of their own in a picture.
+_APART: Final = 7
 _HOUR_NS: Final = 3600 * SECOND_NS
 
 
@@ -107,21 +109,19 @@ def node_metrics(world: World, until_ns: int) -> dict[str, tuple[float, str]]:
 
 
 def node_groups(run: Run, ax: Axes | None = None) -> Axes:
-    """Nodes of each group over time, stacked; those that boot are lighter. InputError where no group is."""
+    """Nodes of each group over time, stacked; those that boot are lighter, and small groups are one where there are
+    many. InputError where no group is."""
     from k8slab.analysis.run_plots import note_of, time_of
 
     frame = run.frames.node_groups
     if not len(frame):
         raise InputError("the run has no node groups; wanted a ClusterAutoscaler or Karpenter among its autoscalers")
     ax = style.new_axes(ax, 9.0, 4.2)
-    names = list(dict.fromkeys(frame["group"]))
-    first = frame[frame["group"] == names[0]]
+    first = frame[frame["group"] == frame["group"].iloc[0]]
     edges, scale = time_of(first["start_ns"].to_numpy(), first["end_ns"].to_numpy())
     below = np.zeros(len(first))
-    for position, name in enumerate(names):
-        mine = frame[frame["group"] == name]
-        there, coming = mine["nodes"].to_numpy(), mine["upcoming"].to_numpy()
-        color = style.color(position)
+    for position, (name, there, coming) in enumerate(_stacked(frame, len(first))):
+        color = style.color(position) if position < _APART else style.FAINT
         ax.stairs(below + there, edges, baseline=below, fill=True, color=color, label=name, linewidth=0)
         below = below + there
         if coming.any():
@@ -132,6 +132,20 @@ def node_groups(run: Run, ax: Axes | None = None) -> Axes:
     ax.set_ylim(0, max(1.0, below.max() * 1.08))
     note = f"Lighter: launched, not there yet. {note_of(run)}"
     return style.finish(ax, "Nodes of each group", f"virtual time ({scale})", "nodes", note=note)
+
+
+def _stacked(frame: pd.DataFrame, bins: int) -> list[tuple[str, npt.NDArray[Any], npt.NDArray[Any]]]:
+    """(name, nodes there, nodes that boot) of each group that ever had a node; the smaller ones as one, last."""
+    names = list(dict.fromkeys(frame["group"]))
+    there, coming = (frame[column].to_numpy().reshape(len(names), bins) for column in ("nodes", "upcoming"))
+    size = (there + coming).sum(axis=1)
+    used = [k for k in range(len(names)) if size[k] > 0] or [0]
+    kept = used if len(used) <= _APART else sorted(sorted(used, key=lambda k: -size[k])[:_APART])
+    found = [(names[k], there[k], coming[k]) for k in kept]
+    rest = [k for k in used if k not in kept]
+    if rest:
+        found.append((f"{len(rest)} smaller ones", there[rest].sum(axis=0), coming[rest].sum(axis=0)))
+    return found
 
 
 def cost(run: Run, ax: Axes | None = None) -> Axes:

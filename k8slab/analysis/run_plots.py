@@ -152,4 +152,4 @@ def time_of(start_ns: np.ndarray, end_ns: np.ndarray) -> tuple[np.ndarray, str]:
 
 def note_of(run: Run) -> str:
     setup = run.simulation
-    return f"{setup.policy.name}, {len(setup.cluster):,} nodes, {format_duration(run.until_ns)}, seed {setup.seed}."
+    return f"{setup.policy.name}, {run.nodes_text()}, {format_duration(run.until_ns)}, seed {setup.seed}."

@@ -25,7 +25,7 @@ def render(run: Run, against: Counterfactual | None = None) -> str:
     """The report as HTML text: pictures inside, nothing loaded from elsewhere, the same bytes each time."""
     setup, manifest = run.simulation, run.manifest()
     return template("simulation.html").render(
-        title=f"{format_duration(run.until_ns)} of {len(setup.cluster):,} nodes under {setup.policy.name}",
+        title=f"{format_duration(run.until_ns)} of {run.nodes_text()} under {setup.policy.name}",
         answer=run.answer(),
         facts=_facts(run),
         sections=_sections(run),
@@ -44,7 +44,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     metrics = run.metrics
     return [
         ("virtual time", format_duration(run.until_ns)),
-        ("nodes", f"{len(run.simulation.cluster):,}"),
+        ("nodes", run.nodes_text().removesuffix(" nodes").removesuffix(" node")),
         ("pods that came", f"{metrics['pods_arrived'][0]:,.0f}"),
         ("at a time", f"{metrics['running_mean'][0]:,.0f}"),
         ("CPU requested", f"{metrics['cpu_requested_mean'][0]:.1f} %"),

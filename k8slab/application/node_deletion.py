@@ -21,10 +21,12 @@ TAINT: Final = Taint("ToBeDeletedByClusterAutoscaler")
 @dataclass(frozen=True)
 class DeletionTimes:
     """delay_ns : between the taint and anything else; poll_ns : how often a node is looked at that is being emptied;
-    most_ns : after so long a node that isn't empty is kept"""
+    leaving_ns : pods that leave a node with no others, and haven't gone after so long, go with it: its kubelet is
+    dead. Upstream's is a pod's grace and 30 s; most_ns : after so long a node that isn't empty is kept"""
 
     delay_ns: int = 5 * SECOND_NS
     poll_ns: int = 5 * SECOND_NS
+    leaving_ns: int = 60 * SECOND_NS
     most_ns: int = 720 * SECOND_NS
 
 
@@ -108,12 +110,13 @@ class NodeDeletion:
         rows = state.pods_on(one.node)
         # Those that leave hold the node until they are gone; daemon sets' pods go with it.
         held = rows[(self._running.kinds(rows) == MOVES) | (state.pod_leaving[rows] != 0)]
-        if not len(held):
+        all_leave, waited_ns = bool((state.pod_leaving[held] != 0).all()), now_ns - one.since_ns
+        if all_leave and not (len(held) and (one.drained or waited_ns < self._times.leaving_ns)):
             self._evictor.forget(one.node)
             self._provider.terminate(one.node, now_ns)
             return Ended(one.node, True, one.drained, one.reason)
-        blocked = not one.drained and not one.started and bool((state.pod_leaving[held] == 0).any())
-        if blocked or now_ns - one.since_ns >= self._times.most_ns:
+        blocked = not one.drained and not one.started and not all_leave
+        if blocked or waited_ns >= self._times.most_ns:
             return self._keep(one, now_ns)
         if not one.started:
             one.started = True

@@ -12,6 +12,8 @@ from typing import Any, Final, Never
 
 from k8slab.application.namespaces import LimitRange, Namespace, Quota, all_rules
 from k8slab.datasets import Cluster, Workload
+from k8slab.datasets.taints import parse_tolerations
+from k8slab.domain.columns import Codes
 from k8slab.domain.resources import ResourceSchema
 from k8slab.errors import InputError, K8slabError, UnknownName
 from k8slab.experiments.scenario_health import FAULTS, check_faults, health_of
@@ -245,14 +247,16 @@ class _Reader:
             read: Workload = self.loaded(Workload, table["file"], f"{where} file")
             return read
         if "requests" in table:
-            self.known_keys(table, ("requests", "priority"), where)
-            asked = self.table(table["requests"], f"{where}, requests")
-            schema = ResourceSchema.of(asked)
-            amounts = {
-                name: self.checked(f"{where}, requests", amount, name, given, name) for name, given in asked.items()
-            }
-            vector = schema.vector({"pods": 1, **amounts})
-            return Workload.of(["shape"], vector[None], schema, priority=[table.get("priority", 0)])
+            self.known_keys(table, ("requests", "priority", "tolerations", "namespace"), where)
+            # Checked as a workload's are, by one that is made for nothing else.
+            like = self.build(Deployment, {**table, "name": "pods"}, where)
+            schema = ResourceSchema.of(like.requests)
+            vector = schema.vector({"pods": 1, **{name: amount(name, value) for name, value in like.requests.items()}})
+            tolerated = parse_tolerations(",".join(like.tolerations))
+            return Workload.of(
+                ["shape"], vector[None], schema, priority=[like.priority],
+                namespaces=Codes.constant(like.namespace, 1), tolerations=Codes.constant(tolerated, 1),
+            )  # fmt: skip
         self.known_keys(table, ("classes", "pods", "seed"), where)
         sizes = {"pods": 10 * len(cluster), "classes": 20, "seed": 0, **table}
         made: Workload = self.checked(where, Workload.synthetic, **sizes, cluster=cluster)

@@ -277,6 +277,15 @@ class Run:
         times = "once" if reasons.sum() == 1 else f"{reasons.sum():,} times"
         return f" Admission let a pod not in {times}: {reasons.index[0]}{others}."
 
+    def nodes_text(self) -> str:
+        """How many nodes there were, for people: "200 nodes", or "2 to 41 nodes" where they came and went."""
+        if "cloud" not in self._world.parts:
+            count = self._world.state.node_count
+            return f"{count:,} node{'s' if count != 1 else ''}"
+        ready = self._history.ready_nodes
+        counts = ready.value_at(np.unique(np.append(0, ready.at_ns)))
+        return f"{int(counts.min()):,} to {int(counts.max()):,} nodes"
+
     def to_html(self, path: str | Path, *, against: Counterfactual | None = None) -> Path:
         """Write the report: one HTML file that needs no other. OutputError if it can't be written.
 
@@ -319,8 +328,8 @@ class Run:
         metrics = self.metrics
         cut = ", interrupted" if self.interrupted else ""
         return (
-            f"<Run {self.simulation.policy.name}: {format_duration(self.until_ns)} of {self._world.state.node_count:,} "
-            f"nodes, {int(metrics['pods_arrived'][0]):,} pods arrived{cut}>"
+            f"<Run {self.simulation.policy.name}: {format_duration(self.until_ns)} of {self.nodes_text()}, "
+            f"{int(metrics['pods_arrived'][0]):,} pods arrived{cut}>"
         )
 
     def _repr_html_(self) -> str:
@@ -332,7 +341,7 @@ class Run:
         cut = "; it was interrupted" if self.interrupted else ""
         return (
             f"<p><b>{escape(self.simulation.policy.name)}</b>: {format_duration(self.until_ns)} of "
-            f"{self._world.state.node_count:,} nodes in {self.seconds:,.1f} s (seed {self.simulation.seed}){cut}</p>"
+            f"{self.nodes_text()} in {self.seconds:,.1f} s (seed {self.simulation.seed}){cut}</p>"
             f"<table>{rows}</table>"
         )
 
@@ -346,8 +355,10 @@ def _autoscaling_frame(world: World, history: History) -> pd.DataFrame:
 
 def shown(value: float, unit: str) -> str:
     """A metric for people."""
+    if not np.isfinite(value):
+        return "-"
     if unit == "s":
-        return format_duration(round(value * SECOND_NS)) if np.isfinite(value) else "-"
+        return format_duration(round(value * SECOND_NS))
     text = f"{value:,.0f}" if unit == "count" else f"{value:,.1f}"
     text = text.removeprefix("-") if not text.strip("-0.") else text  # no "-0.0"
     return text + {"percent": "\u00a0%", "ms": "\u00a0ms"}.get(unit, "")
