@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from k8slab.datasets import Cluster, Workload
 from k8slab.domain.instants import SECOND_NS
+from k8slab.domain.probe_times import Probes
+from k8slab.domain.probes import Probe, ProbeKind
 from k8slab.domain.run_tables import TABLES
 from k8slab.errors import StateConflict
 from k8slab.policies import policy
@@ -18,8 +20,8 @@ from k8slab.simulation.arrivals import Poisson
 from k8slab.simulation.autoscalers import HorizontalAutoscaler, Metric, ScalingBehavior, build_autoscalers
 from k8slab.simulation.distributions import Exponential
 from k8slab.simulation.engine import new_world
-from k8slab.simulation.faults import FlappingHeartbeats, NodeFailures, OomKills, PodCrashes
-from k8slab.simulation.health import build_health
+from k8slab.simulation.faults import FlappingHeartbeats, NodeFailures, OomKills, PodCrashes, PodHangs
+from k8slab.simulation.health import Health, build_health
 from k8slab.simulation.usage import Load, Usage
 from k8slab.simulation.workloads import Deployment, Job, Part, PodStream
 from k8slab.simulation.world import World
@@ -111,12 +113,13 @@ def test_faults_break_into_stretches_at_the_same_instants(seed):
     ]  # fmt: skip
     faults = [
         NodeFailures(mtbf="40m", repair="5m"), PodCrashes(mtbf="30m"), OomKills(limit_factor=1.0),
-        FlappingHeartbeats(mtbf="2h"),
+        FlappingHeartbeats(mtbf="2h"), PodHangs(mtbf="20m", duration="2m"),
     ]  # fmt: skip
+    health = Health(probes={"web": Probes(liveness=Probe(ProbeKind.LIVENESS))})
     found = []
     for leaps in (True, False):
         world = new_world(NODES, parts, KUBE, seed, 7200 * SECOND_NS)
-        build_health(world, faults, None)
+        build_health(world, faults, health)
         steps: list[int] = []
         if not leaps:
             world.calendar.leaper = None
@@ -128,7 +131,7 @@ def test_faults_break_into_stretches_at_the_same_instants(seed):
             quick = len(steps)
     assert found[0] == found[1]
     assert quick < len(steps)
-    assert set(found[0][1]["faults"]["fault"]) >= {"Error", "OOMKilled"}
+    assert set(found[0][1]["faults"]["fault"]) >= {"Error", "OOMKilled", "hang"}
 
 
 SWING = Load("1", swing=0.9, period="20m", peak="7m")

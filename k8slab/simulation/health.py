@@ -32,7 +32,7 @@ from k8slab.simulation.heartbeats import Heartbeats
 from k8slab.simulation.kubelets import Starts
 from k8slab.simulation.node_faults import NodeFaults, truth_rows
 from k8slab.simulation.node_lives import NodeLives, targets_of
-from k8slab.simulation.pod_faults import ContainerFaults, CrashTimes, OomTimes, seed_of
+from k8slab.simulation.pod_faults import ContainerFaults, CrashTimes, MostlyIdleFaults, OomTimes, seed_of
 from k8slab.simulation.world import World
 from k8slab.units import duration_ns
 
@@ -220,36 +220,48 @@ class _Loops:
             if isinstance(fault, PodCrashes | PodHangs):
                 crash = CrashTimes(seed_of(sequence), fault.ns("mtbf"), fault.shape, fault.share)
                 if isinstance(fault, PodHangs):
-                    self._add(fault, crash, "hang", 0, self._hang(fault.ns("duration")))
+                    loop: ContainerFaults = self._hangs(fault, crash)
                 else:
-                    self._add(fault, crash, "Error", fault.exit_code, self.restarts_exited)
+                    loop = self._ends(fault, crash, "Error", fault.exit_code)
             elif isinstance(fault, OomKills):
                 oom = OomTimes(world.usage, world.state, fault.limit_factor, fault.ns("ramp"))
-                self._add(fault, oom, "OOMKilled", 137, self.restarts_exited)
+                loop = self._ends(fault, oom, "OOMKilled", 137)
+            else:
+                continue
+            world.calendar.add(loop)
+            world.kubelets.on_start(loop.started, loop.foresee)
 
     def restarts_exited(self, rows: Ints, reason: str, exit_code: int, now_ns: int) -> None:
         """These containers ended."""
-        self._truth(rows, reason, now_ns, now_ns)
+        self._truth(rows, self._nodes(rows), reason, now_ns, now_ns)
         self.restarts.exited(rows, reason, now_ns, exit_code)
 
-    def _hang(self, duration_ns: int) -> Any:
+    def _hangs(self, fault: PodHangs, when: CrashTimes) -> MostlyIdleFaults:
+        """Only a probe notices that a container hangs."""
+        duration_ns, until_ns = fault.ns("duration"), self._world.until_ns
+
+        def tell(rows: Ints, nodes: Ints, now_ns: int) -> None:
+            self._truth(rows, nodes, "hang", now_ns, min(now_ns + duration_ns, until_ns))
+
         def hang(rows: Ints, reason: str, exit_code: int, now_ns: int) -> None:
-            self._truth(rows, reason, now_ns, min(now_ns + duration_ns, self._world.until_ns))
+            tell(rows, self._nodes(rows), now_ns)
             self.prober.fall_ill(rows, now_ns, now_ns + duration_ns)
 
-        return hang
-
-    def _add(self, fault: Fault, when: Any, reason: str, exit_code: int, ends: Any) -> None:
-        world = self._world
-        loop = ContainerFaults(
-            fault.name, world.state, when, ends, early=isinstance(when, CrashTimes), reason=reason,
-            exit_code=exit_code, down=world.kubelets.down,
+        return MostlyIdleFaults(
+            fault.name, self._world.state, when, hang, early=True, reason="hang", exit_code=0,
+            down=self._world.kubelets.down, concerns=lambda row: self._probes_of(row) is not None, tell=tell,
         )  # fmt: skip
-        world.calendar.add(loop)
-        world.kubelets.on_start(loop.started, loop.foresee)
 
-    def _truth(self, rows: Ints, what: str, start_ns: int, end_ns: int) -> None:
-        nodes = self._world.state.pod_node[rows].astype(np.int64)
+    def _ends(self, fault: Fault, when: CrashTimes | OomTimes, reason: str, exit_code: int) -> ContainerFaults:
+        return ContainerFaults(
+            fault.name, self._world.state, when, self.restarts_exited, early=isinstance(when, CrashTimes),
+            reason=reason, exit_code=exit_code, down=self._world.kubelets.down,
+        )  # fmt: skip
+
+    def _nodes(self, rows: Ints) -> Ints:
+        return self._world.state.pod_node[rows].astype(np.int64)
+
+    def _truth(self, rows: Ints, nodes: Ints, what: str, start_ns: int, end_ns: int) -> None:
         self._world.sink.emit(
             "faults", start_ns=start_ns, end_ns=end_ns, fault=what, node_row=nodes, pod_row=rows, detail=""
         )

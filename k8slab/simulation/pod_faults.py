@@ -19,6 +19,8 @@ from k8slab.simulation.usage import PodUsage
 from k8slab.state.tables import Column
 
 Ends = Callable[[Ints, str, int, int], object]
+# When it strikes, which row, and when that pod's container started.
+_Strike = tuple[int, int, int]
 _LEAST: Final = 1024
 
 
@@ -66,7 +68,7 @@ class ContainerFaults:
         self._reason = reason
         self._exit_code = exit_code
         self._down = down
-        self._heap: list[tuple[int, int, int]] = []
+        self._heap: list[_Strike] = []
         # Most pods are started once: that draw is made for all rows at once, those after it as they come.
         self._first = Column(np.int64)
 
@@ -79,7 +81,7 @@ class ContainerFaults:
         """When it would first end one of these containers; NEVER if they end before."""
         return min((at_ns for at_ns, _, _ in self._strikes(starts)), default=NEVER)
 
-    def _strikes(self, starts: Starts) -> list[tuple[int, int, int]]:
+    def _strikes(self, starts: Starts) -> list[_Strike]:
         """When it strikes which row, and when that started: of those that don't end before."""
         from k8slab.kernels.draws import struck
 
@@ -120,6 +122,55 @@ class ContainerFaults:
         """Whether it is still the same container."""
         state = self._state
         return bool(state.pod_alive[row] and state.pod_node[row] >= 0 and state.pod_runs_ns[row] == start_ns)
+
+
+class MostlyIdleFaults(ContainerFaults):
+    """Container faults of which most concern nobody: they are told of, and that is all.
+
+    concerns : row -> whether anything comes of it that this pod is struck
+    tell     : called with rows, their nodes and the time, where nothing does
+    """
+
+    def __init__(
+        self,
+        name: str,
+        state: ClusterStatePort,
+        after: Callable[[Ints, Ints], Ints],
+        ends: Ends,
+        *,
+        early: bool,
+        reason: str,
+        exit_code: int,
+        down: Callable[[npt.NDArray[np.int32]], npt.NDArray[np.bool_]],
+        concerns: Callable[[int], bool],
+        tell: Callable[[Ints, Ints, int], object],
+    ) -> None:
+        super().__init__(name, state, after, ends, early=early, reason=reason, exit_code=exit_code, down=down)
+        self._concerns = concerns
+        self._tell = tell
+        # Of the last look ahead: the strikes that concern nobody, in order, and the node of each; -1 for none to tell.
+        self._idle: list[tuple[_Strike, int]] = []
+
+    def look_ahead(self, now_ns: int, before_ns: int) -> int:
+        self._idle = []
+        while self._heap and self._heap[0][0] < before_ns:
+            at_ns, row, start_ns = strike = self._heap[0]
+            nodes = self._state.pod_node[row : row + 1]
+            strikes = self._runs_since(row, start_ns) and not self._down(nodes)[0]
+            if strikes and self._concerns(row):
+                return at_ns
+            heapq.heappop(self._heap)
+            self._idle.append((strike, int(nodes[0]) if strikes else -1))
+        return before_ns
+
+    def go_back(self, to_ns: int) -> None:
+        for strike, node in self._idle:
+            at_ns, row, _ = strike
+            if at_ns >= to_ns:
+                heapq.heappush(self._heap, strike)
+            elif node >= 0:
+                self._tell(np.array([row]), np.array([node]), at_ns)
+        self._idle = []
 
 
 class CrashTimes:
