@@ -56,11 +56,15 @@ class Vector:
         """float64 to int32, towards zero."""
         return Vector(self.builder, self.builder.fptosi(self.value, ir.VectorType(INT32, self._count)))
 
+    def negative(self) -> Any:
+        """A bit for each."""
+        bits = self.builder.icmp_signed("<", self.value, self._like(0))
+        return self.builder.bitcast(bits, ir.IntType(self._count))
+
     def any_negative(self) -> Any:
         """One bit for all."""
-        bits = self.builder.icmp_signed("<", self.value, self._like(0))
-        word = ir.IntType(self._count)
-        return self.builder.icmp_unsigned("!=", self.builder.bitcast(bits, word), ir.Constant(word, 0))
+        bits = self.negative()
+        return self.builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
     def beside(self, other: Vector) -> Vector:
         """Both as one, twice as long."""

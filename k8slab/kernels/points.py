@@ -8,7 +8,6 @@ whole number that kube-scheduler's rounding decides: there it is computed as tha
 from __future__ import annotations
 
 from functools import reduce
-from operator import or_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,18 +79,22 @@ def score_whole(has, holds, request, extra, pair, points, allowed, kind, best, n
     raised = np.int32(np.rint(_HALF * part0 - _HALF * part1))
     weights = (np.int32(points.share[0]), np.int32(points.share[1]), np.int32(points.use), np.int32(extra + 1))
     for c in range(0, best.shape[1], LANES):
-        if _score_lanes(
+        is_open = _score_lanes(
             request, pair.first, pair.second, c, amounts, (turn, top0, top1, raised), weights, points.balance,
             allowed, kind, best, node
-        ):  # fmt: skip
-            _score_exactly(has, holds, request, c, pair, points, weights[3], allowed[kind], best[node])
+        )  # fmt: skip
+        if is_open:
+            _score_exactly(has, holds, request, c, is_open, pair, points, weights[3], allowed[kind], best[node])
 
 
 @borrowing_kernel
-def _score_exactly(has, holds, request, start, pair, points, bonus, allowed, best):
-    """As the lanes from `start` on, with the balance as kube-scheduler rounds it."""
+def _score_exactly(has, holds, request, start, is_open, pair, points, bonus, allowed, best):
+    """As the lanes from `start` on whose bits are set, with the balance as kube-scheduler rounds it."""
     can0, can1, weight0, weight1 = has[pair.first], has[pair.second], pair.weight[1], pair.weight[2]
-    for c in range(start, start + LANES):
+    for lane in range(LANES):
+        if not (is_open >> lane) & 1:
+            continue
+        c = start + lane
         used0, used1 = holds[pair.first] + request[pair.first, c], holds[pair.second] + request[pair.second, c]
         part0, part1 = (can0 - used0, can1 - used1) if pair.least else (used0, used1)
         percent0, percent1 = np.floor((100.0 * part0 + 0.5) / can0), np.floor((100.0 * part1 + 0.5) / can1)
@@ -107,7 +110,7 @@ def _score_lanes(
     typing: Any, request: Any, first: Any, second: Any, c: Any, amounts: Any, turned: Any, weights: Any,
     balance: Any, allowed: Any, kind: Any, best: Any, node: Any,
 ) -> Any:  # fmt: skip
-    """Fill best[node, c : c + 32]; gives whether a balance is open. See `score_whole` for what is handed over."""
+    """Fill best[node, c : c + 32]; gives a bit for each whose balance is open. See `score_whole` for the rest."""
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         tables = [
@@ -128,12 +131,15 @@ def _score_lanes(
             totals = [one.beside(two) for one, two in zip(totals[::2], totals[1::2], strict=True)]
         found, wanted = totals[0].value, ir.VectorType(tables[3].number, LANES)
         tables[3].store(node, start, found if found.type == wanted else builder.trunc(found, wanted))
-        return reduce(or_, doubts).any_negative()
+        bits = (builder.zext(doubt.negative(), start.type) for doubt in doubts)
+        return reduce(
+            builder.or_, (builder.shl(each, ir.Constant(start.type, k * _ABREAST)) for k, each in enumerate(bits))
+        )
 
     number = types.intp
     told = (types.UniTuple(types.float64, 4), types.UniTuple(types.int32, 4), types.UniTuple(types.int32, 4))
     arguments = (request, number, number, number, *told, balance, allowed, number, best, number)
-    return types.boolean(*arguments), generate
+    return number(*arguments), generate
 
 
 def _points(tables: list[Rows], at: tuple[Any, ...], numbers: list[Any]) -> tuple[Vector, Vector]:
