@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from k8slab.kernels._jit import borrowing_kernel
-from k8slab.kernels.lanes import CHANGED, LANES, OPEN, SAME, carry_lanes, raise_lanes, tied
+from k8slab.kernels.lanes import CHANGED, LANES, OPEN, SAME, carry_lanes, count_equal, raise_lanes, tied
 from k8slab.kernels.pair import Pair, score_by_pair
 from k8slab.kernels.points import MEAN_BITS, Points, are_whole, score_whole
 
@@ -96,6 +96,18 @@ def test_a_count_counts_where_the_row_has_the_best(dtype):
     assert _tied(rows, 1, 1, best, None) == 1
     assert _tied(rows, 1, 1, best, counts) == 255
     assert _tied(rows, 1, 0, best, counts) == _tied(rows, 0, 1, best, None) == 0
+
+
+@borrowing_kernel
+def _count_equal(numbers, first, wanted):
+    return count_equal(numbers, first, wanted)
+
+
+@given(seed=st.integers(0, 2**32), values=st.sampled_from([1, 3, 256]), first=st.sampled_from([0, 7, LANES]))
+def test_equal_numbers_are_counted_32_at_once(seed, values, first):
+    numbers = (255 - np.random.default_rng(seed).integers(0, values, (1, 2 * LANES))).astype(np.uint8)
+    for wanted in (numbers[0, first], np.uint8(255), np.uint8(0)):
+        assert _count_equal(numbers, first, wanted) == (numbers[0, first : first + LANES] == wanted).sum()
 
 
 @settings(max_examples=150)

@@ -17,14 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from k8slab.kernels._jit import borrowing_kernel, kernel
+from k8slab.kernels.lanes import LANES, count_equal
 from k8slab.kernels.points import are_whole, enter_whole, score_slots
 from k8slab.kernels.scores import Floats, Ints
 
 SIZE = 64
 # How finely use is told apart when nodes are ordered by it.
 _BINS = 1024
-# So many nodes' stamps are counted at once.
-_COUNTED = 1024
 _RISEN, _FALLEN = 0, 1
 # Bounds are computed otherwise than scores; by so much less they may come out.
 _SLACK = 1e-6
@@ -54,7 +53,7 @@ class Blocks(NamedTuple):
     made     : int64[3]       blocks in use, how many of them were made last time, and the stamp of those now tied
     bound    : int32[B]       scratch
     points   : int32[1, 64]   scratch
-    tied     : uint8[N]       scratch: the last stamp of each node
+    tied     : uint8[1, .]    scratch: the last stamp of each node; as long as a multiple of 32
     """
 
     allocatable: Floats
@@ -198,7 +197,7 @@ def best_in_blocks(blocks, request, c, allowed, pair, share, is_drawn, draw):
     share   : int32[2]     see Points
     """
     _bound_blocks(blocks, request, c, pair)
-    bound, points, tied = blocks.bound, blocks.points[0], blocks.tied
+    bound, points, tied = blocks.bound, blocks.points[0], blocks.tied[0]
     likely = 0
     for b in range(blocks.made[0]):
         bound[b] &= allowed[blocks.kind[b], c]
@@ -226,7 +225,7 @@ def best_in_blocks(blocks, request, c, allowed, pair, share, is_drawn, draw):
                     many += 1
                 else:
                     row = node if row < 0 or node < row else row
-    return _stamped(tied, stamp, int(draw * many)) if many > 0 else np.int64(row)
+    return _stamped(blocks.tied, stamp, int(draw * many)) if many > 0 else np.int64(row)
 
 
 @borrowing_kernel
@@ -236,28 +235,25 @@ def _next_stamp(blocks):
     made[2] += 1
     if made[2] == 256:
         made[2] = 1
-        tied[:] = 0
+        tied[:, :] = 0
     return np.uint8(made[2])
 
 
 @borrowing_kernel
 def _stamped(stamps, stamp, rank):
-    """The row of this rank among those that bear a stamp.
+    """The row of this rank among those that bear a stamp; so many there must be. stamps : see Blocks.tied
 
     A fresh cluster's nodes are tied by the ten thousands, and to list them in order takes as long as to
     score them.
     """
-    start, stop = 0, min(_COUNTED, stamps.shape[0])
-    while True:
-        here = 0
-        for row in range(start, stop):
-            here += stamps[row] == stamp
-        if here > rank:
-            break
+    rows, start = stamps[0], 0
+    here = count_equal(stamps, 0, stamp)
+    while here <= rank:
         rank -= here
-        start, stop = stop, min(stop + _COUNTED, stamps.shape[0])
-    for row in range(start, stop):
-        if stamps[row] == stamp:
+        start += LANES
+        here = count_equal(stamps, start, stamp)
+    for row in range(start, start + LANES):
+        if rows[row] == stamp:
             if rank == 0:
                 return np.int64(row)
             rank -= 1

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from k8slab.kernels._vectors import Rows
+from k8slab.kernels._vectors import Rows, splat
 
 FANOUT = 8
 LANES = 32
@@ -148,6 +148,20 @@ def tied(typing: Any, rows: Any, row: Any, c: Any, best: Any, counts: Any, below
         return builder.and_(builder.sext(is_best, number), builder.zext(many, number))
 
     return types.intp(rows, types.intp, types.intp, rows.dtype, counts, types.intp), generate
+
+
+@intrinsic
+def count_equal(typing: Any, numbers: Any, first: Any, wanted: Any) -> Any:
+    """How many of the 32 numbers of a uint8[1, .] from `first` on are `wanted`."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        table = Rows(context, builder, signature.args[0], given[0])
+        there = table.load(ir.Constant(given[1].type, 0), given[1], LANES).value
+        equal = builder.icmp_unsigned("==", there, splat(builder, given[2], LANES).value)
+        bits = builder.bitcast(equal, ir.IntType(LANES))
+        return builder.zext(builder.ctpop(bits), given[1].type)
+
+    return types.intp(numbers, types.intp, numbers.dtype), generate
 
 
 def _family(builder: Any, table: Rows, child: Any, c: Any) -> list[Any]:

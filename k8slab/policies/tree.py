@@ -271,6 +271,7 @@ def groups_of(problem: Problem, kind: npt.NDArray[np.int32] | None = None) -> tu
 def blocks_of(problem: Problem, leaves: Leaves, pair: Pair, spare: int = 0) -> Blocks:
     """The nodes in blocks. spare : so many groups may come later"""
     from k8slab.kernels.blocks import SIZE, Blocks, fill_blocks
+    from k8slab.kernels.lanes import LANES
 
     nodes = problem.nodes
     group, first = groups_of(problem, leaves.kind)
@@ -296,7 +297,7 @@ def blocks_of(problem: Problem, leaves: Leaves, pair: Pair, spare: int = 0) -> B
         high=np.zeros(count),
         lowest=codes(count), owner=codes(count), kind=codes(count), bonus=np.zeros(count), group=group,
         open=np.zeros((2, groups), dtype=np.int64), made=np.zeros(3, dtype=np.int64),
-        bound=codes(count), points=codes(SIZE)[None], tied=np.zeros(nodes, dtype=np.uint8),
+        bound=codes(count), points=codes(SIZE)[None], tied=np.zeros((1, nodes + -nodes % LANES), dtype=np.uint8),
     )  # fmt: skip
     fill_blocks(blocks, leaves, pair)
     return blocks
