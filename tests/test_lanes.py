@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from k8slab.kernels._jit import borrowing_kernel
 from k8slab.kernels.lanes import CHANGED, LANES, OPEN, SAME, carry_lanes, count_equal, raise_lanes, tied
 from k8slab.kernels.pair import Pair, score_by_pair
-from k8slab.kernels.points import MEAN_BITS, Points, are_whole, score_whole
+from k8slab.kernels.points import MEAN_BITS, Points, are_whole, enter_whole, score_slots, score_whole
 
 
 @borrowing_kernel
@@ -156,3 +159,57 @@ def test_what_is_not_whole_is_left_to_the_pair():
     assert not are_whole(np.array([2.0**30, 20.0]), none, pair, points)
     assert not are_whole(has, np.array([11.0, 0.0]), pair, points)
     assert not are_whole(has, none, pair, points._replace(share=np.zeros(2, np.int32)))
+
+
+@borrowing_kernel
+def _slots(has, holds, pair, ask, whole, first, left, part, raised, found):
+    """Score one pod on nodes that stand in the slots from `first` on. has, holds : float64[2, M]"""
+    for i in range(has.shape[1]):
+        enter_whole(has[:, i], holds[:, i], pair, left, part, raised, first + i)
+    weights = (whole[0], whole[1], whole[2], whole[3], whole[4])
+    return score_slots(left, part, raised, first, ask[0], ask[1], weights, found)
+
+
+def naive_slot(can, held, ask, weights, bonus):
+    """1 + the score of a node, 0 where the pod doesn't fit; and the balance before it is floored."""
+    left = [Fraction(c - h - a) for c, h, a in zip(can, held, ask, strict=True)]
+    of_use, *of_each, of_balance = weights
+    percent = [floor(100 * free / c) for free, c in zip(left, can, strict=True)]
+    mean = floor(Fraction(sum(w * p for w, p in zip(of_each, percent, strict=True)), sum(of_each)))
+    balance = 100 * (1 - abs(left[0] / can[0] - left[1] / can[1]) / 2)
+    points = 1 + of_use * mean + (of_balance if any(ask) else 0) * floor(balance) + bonus
+    return (points if min(left) >= 0 else 0), balance
+
+
+@settings(max_examples=150)
+@given(
+    shape=st.tuples(*[st.sampled_from([1, 4, 100, 1600, 2**17, 2**30 - 1])] * 2),
+    ask=st.tuples(st.integers(0, 60), st.integers(0, 60)),
+    weights=st.tuples(st.integers(0, 3), st.integers(1, 100), st.integers(1, 100), st.integers(0, 3)),
+    seed=st.integers(0, 2**32),
+)
+def test_a_pods_points_on_many_nodes_are_those_of_fractions(shape, ask, weights, seed):
+    draw, first, nodes, slots = np.random.default_rng(seed), 8, 13, 16
+    can = np.array(shape)[:, None] * draw.integers(1, 3, (2, nodes))
+    can = np.minimum(can, 2**30 - 1)
+    held = np.floor(can * draw.choice([0, 0.25, 0.37, 0.5, 1.0], (2, nodes))).astype(np.int64)
+    ask = [amount * max(most // 50, 1) for amount, most in zip(ask, shape, strict=True)]
+    share = np.array(weights[1:3]) * -(-(1 << MEAN_BITS) // (weights[1] + weights[2]))
+    whole = np.array([*share, weights[0], weights[3] if any(ask) else 0, 1 + 7], dtype=np.int32)
+    pair = Pair(0, 1, True, np.array(weights, dtype=np.float64))
+    left, part = np.full((2, first + slots), -np.inf), np.ones((2, first + slots))
+    raised, found = np.zeros((1, first + slots), np.int32), np.full((1, slots), -9, np.int32)
+    asked = np.array(ask, dtype=np.float64)
+    is_open = _slots(can * 1.0, held * 1.0, pair, asked, whole, first, left, part, raised, found)
+    wanted = [naive_slot(c, h, ask, weights, 7) for c, h in zip(can.T.tolist(), held.T.tolist(), strict=True)]
+    if is_open:
+        assert any(points and abs(balance - round(balance)) < 1e-6 for points, balance in wanted)
+    else:
+        assert found[0].tolist() == [points for points, _ in wanted] + [0] * (slots - nodes)
+
+
+def test_no_pod_fits_into_an_empty_slot():
+    left, part, raised = np.full((2, 8), -np.inf), np.ones((2, 8)), np.zeros((1, 8), np.int32)
+    found, whole, none = np.full((1, 8), 5, np.int32), np.ones(5, np.int32), np.zeros((2, 0))
+    assert not _slots(none, none, Pair(0, 1, True, np.ones(4)), np.zeros(2), whole, 0, left, part, raised, found)
+    assert not found.any()
