@@ -33,13 +33,14 @@ PREEMPTED: Final = LEAVING.index("preempted")
 
 @dataclass
 class _Drain:
-    """A node that is being emptied: the pods that were not admitted yet."""
+    """A node that is being emptied: the pods that were not admitted yet, and why not when they were last asked for."""
 
     node_row: int
     reason: str
     since_ns: int
     next_ns: int
     left: list[int] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
 
 
 class Evictor:
@@ -105,8 +106,12 @@ class Evictor:
             self._tell("preempt", reason, rows, "", now_ns)
             self._begin_to_end(rows, now_ns, self._grace_ns, PREEMPTED)
 
-    def evict(self, pod_rows: Ints, reason: str, now_ns: int) -> Mask:
-        """bool[n]: which of these the eviction API admits, one after another; those end with their grace."""
+    def evict(self, pod_rows: Ints, reason: str, now_ns: int, known: dict[int, str] | None = None) -> Mask:
+        """bool[n]: which of these the eviction API admits, one after another; those end with their grace.
+
+        known : pod row -> why it was refused before, which isn't told again; takes what is refused now
+        """
+        known = {} if known is None else known
         admitted = np.zeros(len(pod_rows), dtype=np.bool_)
         for place, row in enumerate(np.asarray(pod_rows, dtype=np.int64).tolist()):
             outcome, detail = self.budgets.admit(row, now_ns)
@@ -114,7 +119,8 @@ class Evictor:
             one = np.array([row], dtype=np.int64)
             if admitted[place]:
                 self.delete(one, reason, now_ns)
-            else:
+            elif known.get(row) != detail:
+                known[row] = detail
                 self._tell("refuse", reason, one, detail, now_ns, success=False)
         return admitted
 
@@ -190,7 +196,7 @@ class Evictor:
         state = self._state
         rows = np.array(drain.left, dtype=np.int64)
         rows = rows[state.pod_alive[rows] & (state.pod_node[rows] == drain.node_row)]
-        admitted = self.evict(rows, drain.reason, now_ns)
+        admitted = self.evict(rows, drain.reason, now_ns, drain.refused)
         drain.left = rows[~admitted].tolist()
         drain.next_ns = now_ns + self._retry_ns
         if not drain.left:
