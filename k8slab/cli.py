@@ -336,7 +336,10 @@ def conform_command(
     ] = 0,
     actual: Annotated[
         Path | None,
-        typer.Option("--actual", metavar="FILE", help='Write what was computed, a line {"id", "actual"} a case.'),
+        typer.Option(
+            "--actual", metavar="FILE",
+            help='Write what was computed, a line {"id", "actual"} a case, of raft "passed" too.',
+        ),
     ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help="Write a readable report, one HTML file.")

@@ -258,7 +258,18 @@ class KubernetesOrchestrator:
         self._loop.wake()
 
     def autoscale(self, name: str, hpa: HorizontalPodAutoscaler) -> None:
-        """Scale a deployment every 15 s by a HorizontalPodAutoscaler, on what `metrics` is told by reports."""
+        """Scale a deployment every 15 s by a HorizontalPodAutoscaler, on what `metrics` is told by reports.
+
+        Pods report with `orchestrator.metrics.report_usage("web-0", cpu=0.4, memory=2**28)`, in cores and bytes,
+        every half minute or so; `autoscaler_conditions` says what came of it. One of a simulation will do:
+
+        >>> from k8slab import Pod, PodPhase
+        >>> from k8slab.simulation import HorizontalAutoscaler
+        >>> with KubernetesOrchestrator() as orchestrator:
+        ...     web = Pod("web", "web", "default", "", PodPhase.PENDING, "nginx:1.27", cpu_request=0.5)
+        ...     orchestrator.deploy("web", web, replicas=2)
+        ...     orchestrator.autoscale("web", HorizontalAutoscaler("web", 2, 8).hpa())
+        """
         self._controllers.autoscale(name, hpa)
         self._loop.wake()
 

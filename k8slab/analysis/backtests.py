@@ -55,9 +55,10 @@ def pareto(result: Backtest, x: str = "pending_p95", y: str = "cost", ax: Axes |
 def _spoken(metric: str) -> str:
     """A metric as people say it.
 
-    >>> _spoken("pending_p95"), _spoken("node_hours")
-    ('waiting, 95th percentile', 'node hours')
+    >>> _spoken("pending_p95"), _spoken("node_hours"), _spoken("slo_missed_percent")
+    ('waiting, 95th percentile', 'node hours', 'SLO missed')
     """
     if metric.startswith("pending_p"):
         return f"waiting, {metric.removeprefix('pending_p')}th percentile"
-    return metric.replace("pending_", "waiting, ").replace("_", " ")
+    spoken = metric.removesuffix("_percent").replace("pending_", "waiting, ").replace("_", " ")
+    return spoken.replace("slo ", "SLO ")
