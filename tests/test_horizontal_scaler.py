@@ -46,6 +46,9 @@ class Workloads:
     def replicas(self, owner: int) -> int:
         return self.wanted[owner]
 
+    def all_replicas(self):
+        return np.array(self.wanted)
+
     def members(self):
         rows = np.array([row for row, _ in self.rows], dtype=np.int64)
         return rows, np.array([owner for _, owner in self.rows], dtype=np.int32)

@@ -119,6 +119,7 @@ class HorizontalScaler:
         hpas = [one.hpa for one in autoscalers]
         flags = config if config is not None else HpaConfig()
         self._owners = [scale.owner(one.workload) for one in autoscalers]
+        self._owner_rows = np.array(self._owners, dtype=np.int64)
         self._columns = Quantities(hpas, state.schema.names)
         self._rules = static_rules(hpas, flags, metrics.window_ns)
         self._looked_at = static_metrics(hpas, self._columns.places)
@@ -269,7 +270,7 @@ class HorizontalScaler:
     def _look_at_targets(self) -> None:
         """What doesn't change by time alone."""
         _, owners = self._scale.members()
-        self._rules.spec[:] = list(map(self._scale.replicas, self._owners))
+        self._rules.spec[:] = self._scale.all_replicas()[self._owner_rows]
         if len(owners) and int(owners.max()) >= len(self._target):
             self._target = self._targets(int(owners.max()) + 1)
         if self._sampled is not None:

@@ -177,7 +177,8 @@ class SchedulingController:
         """The pods that came to wait since the last time."""
         came = [self._fresh, *(change.pod_rows for change in changes if change.verb in _COMES)]
         self._fresh = _NO_ROWS
-        return self._still_wait(np.concatenate(came) if len(came) > 1 else came[0])
+        rows = np.concatenate(came) if len(came) > 1 else came[0]
+        return self._still_wait(rows) if len(rows) else rows
 
     def _still_wait(self, rows: Ints) -> Ints:
         """Those of these pods that wait for a node, each once, in the order they came."""

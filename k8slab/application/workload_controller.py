@@ -159,6 +159,10 @@ class WorkloadController:
         """How many pods the workload should have."""
         return self._replicas[owner]
 
+    def all_replicas(self) -> Ints:
+        """int64[workloads]: the same of each."""
+        return np.array(self._replicas, dtype=np.int64)
+
     def pods(self, owner: int) -> Ints:
         """int64[]: rows of the pods that the workload has now, in the order they were added."""
         return np.array(self._pods[owner], dtype=np.int64)

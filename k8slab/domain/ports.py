@@ -494,6 +494,9 @@ class ScalePort(Protocol):
     def replicas(self, owner: int) -> int:
         """How many pods the workload should have (spec.replicas)."""
 
+    def all_replicas(self) -> Ints:
+        """int64[workloads]: the same of each."""
+
     def pods(self, owner: int) -> Ints:
         """int64[]: rows of the pods that the workload has now, in the order they were added."""
 

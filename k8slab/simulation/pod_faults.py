@@ -205,8 +205,11 @@ class OomTimes:
     def __call__(self, pod_rows: Ints, attempts: Ints) -> Ints:
         used = self._usage.full(pod_rows, self._memory)
         limit = self._limit_factor * self._state.pod_request[pod_rows, self._memory]
-        after = np.maximum(np.minimum(limit / np.maximum(used, 1), 1.0) * self._ramp_ns, 1).astype(np.int64)
-        return np.where((used > limit) & (limit > 0), after, NEVER)
+        over = ((used > limit) & (limit > 0)).nonzero()[0]
+        after = np.full(len(pod_rows), NEVER)
+        if len(over):
+            after[over] = np.maximum(limit[over] / used[over] * self._ramp_ns, 1).astype(np.int64)
+        return after
 
 
 def seed_of(sequence: np.random.SeedSequence) -> int:

@@ -30,6 +30,7 @@ VERBS: Final = (
     "READY",
     "RESTARTED",
 )
+_FEW: Final = 256
 _CODE: Final = {verb: code for code, verb in enumerate(VERBS)}
 Ints = npt.NDArray[np.int64]
 Rows = int | Ints
@@ -53,6 +54,8 @@ class Journal:
         self._length = 0
         self._first = np.empty(0, dtype=np.int64)
         self._entries = 0
+        # The changes that were read last, and the number of the first.
+        self._told: tuple[int, list[Change]] = 0, []
 
     def __len__(self) -> int:
         return self._length
@@ -113,6 +116,15 @@ class Journal:
         """The verbs that were recorded, but for the first `since`; of a batch all rows at once."""
         if since >= self._entries:
             return []
+        # Several loops ask for the same few, one after another.
+        begin, told = self._told
+        if not begin <= since <= begin + len(told) or len(told) > _FEW:
+            begin, told = self._told = since, []
+        if begin + len(told) < self._entries:
+            told += self._read(begin + len(told))
+        return told[since - begin :]
+
+    def _read(self, since: int) -> list[Change]:
         edges = [*self._first[since : self._entries].tolist(), self._length]
         time_ns, verb, pod, node, value = self._data
         return [
