@@ -46,7 +46,7 @@ class MostFreePlayer(MostFree):
         self.played = 0
 
     def live(self, course: Course, templates: Sequence[NodeTemplate] = ()) -> Lived | None:
-        if templates:
+        if templates or course.rounds.every_ns:
             return None
         life = _Life(self, course)
         before_ns = course.before_ns

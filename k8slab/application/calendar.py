@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from k8slab.domain.columns import NEVER
 from k8slab.domain.ports import ClockPort, ControllerPort
 from k8slab.errors import InputError, StateConflict, UnknownName
+from k8slab.kernels.course_columns import Rounds
 
 # So often may loops answer one another within one instant; none that settles comes near.
 ROUNDS: Final = 1000
@@ -66,6 +67,20 @@ class FarSighted(ControllerPort, Protocol):
         """Something changes at `to_ns` after all: be as if the last look ahead had ended there."""
 
 
+@runtime_checkable
+class Patient(ControllerPort, Protocol):
+    """A controller that looks around in rounds, most of them for nothing, and can tell what it would take."""
+
+    def rounds(self, now_ns: int) -> Rounds | None:
+        """Its next rounds, if they are for nothing while only what they say doesn't happen; None if that can't be told.
+
+        Rounds.before_ns : what else it is due for
+        """
+
+    def skip_rounds(self, before_ns: int) -> None:
+        """Those before this instant were for nothing."""
+
+
 class LeaperPort(Protocol):
     """Lives through many instants of some controllers at once, with the same outcome."""
 
@@ -74,12 +89,19 @@ class LeaperPort(Protocol):
         """The controllers that it stands for."""
 
     def leap(
-        self, before_ns: int, beside: Collection[FarSighted], *, some_may_wait: bool, nodes_may_join: bool
+        self,
+        before_ns: int,
+        beside: Collection[FarSighted],
+        *,
+        some_may_wait: bool,
+        nodes_may_join: bool,
+        rounds: Rounds | None,
     ) -> bool:
         """Live through all that they do before this instant, and these look ahead beside them.
 
         some_may_wait  : whether an instant in which a pod finds no node may be one of them
         nodes_may_join : whether one in which a node joins may be
+        rounds         : of somebody who looks around, up to the first of them that isn't for nothing; None for nobody
 
         False, and nobody went ahead, where that must go step by step.
         """
@@ -182,12 +204,18 @@ class Calendar:
         if leaper is None:
             return False
         now_ns, before_ns = self._clock.now(), until_ns + 1
+        patient, rounds = None, None
         for one in self._controllers:
             if one not in leaper.covers:
                 if getattr(one, "heeds_pods", True):
                     return False
                 if one in self._far_sighted:
                     continue
+                if rounds is None and isinstance(one, Patient):
+                    patient, rounds = one, one.rounds(now_ns)
+                    if rounds is not None:
+                        before_ns = min(before_ns, rounds.before_ns)
+                        continue
                 due_ns = one.next_ns(now_ns)
                 before_ns = before_ns if due_ns is None else min(before_ns, due_ns)
         if before_ns <= at_ns:
@@ -197,9 +225,12 @@ class Calendar:
             getattr(one, "heeds_nodes", True) for one in self._controllers if one not in leaper.covers
         )
         with self._lock:
-            return leaper.leap(
-                before_ns, self._far_sighted, some_may_wait=some_may_wait, nodes_may_join=nodes_may_join
+            leapt = leaper.leap(
+                before_ns, self._far_sighted, some_may_wait=some_may_wait, nodes_may_join=nodes_may_join, rounds=rounds
             )
+        if patient is not None and rounds is not None and leapt:
+            patient.skip_rounds(self._clock.now())
+        return leapt
 
     @staticmethod
     def _run(controller: ControllerPort, now_ns: int) -> bool:

@@ -19,13 +19,16 @@ from k8slab.application.scale_down import ScaleDown, ScaleDownRules, unready_nod
 from k8slab.application.scale_up import ScaleUp, ScaleUpLimits, ScaleUpPlan
 from k8slab.domain.cluster_autoscaler.backoff import GroupBackoff
 from k8slab.domain.cluster_autoscaler.expanders import ExpansionOption
-from k8slab.domain.columns import Ints
+from k8slab.domain.columns import NEVER, Ints
 from k8slab.domain.instants import SECOND_NS
 from k8slab.domain.ports import ClusterStatePort, EventSinkPort
+from k8slab.kernels.course_columns import Rounds
 from k8slab.policies.policy import Policy
 from k8slab.policies.trying import filters_only
 
 EXPENDABLE_BELOW: Final = -10
+# Pods' ends are foreseen for so many scans: more would be put back if the first of them isn't for nothing.
+_ROUNDS_AHEAD: Final = 16
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,25 @@ class ClusterAutoscaler:
         deletion_ns = self._deletion.next_ns()
         tick_ns = self._ticks.next_ns
         return tick_ns if deletion_ns is None else min(tick_ns, deletion_ns)
+
+    def rounds(self, now_ns: int) -> Rounds | None:
+        """Its next scans, if all that could make it act is a pod that waits or a node that grows idle."""
+        if self._looked != self._state.version or self._halted or self._first_seen:
+            return None
+        idle = self._down.idle_at_most()
+        if idle is None:
+            return None
+        next_ns, every_ns = self._ticks.next_ns, self._ticks.period_ns
+        ends = (
+            self._down.tries_again_ns(), self._deletion.next_ns() or NEVER,
+            self._provider.gives_up_ns(self._config.provision_ns), next_ns + _ROUNDS_AHEAD * every_ns,
+        )  # fmt: skip
+        return Rounds(next_ns, every_ns, min(ends), *idle)
+
+    def skip_rounds(self, before_ns: int) -> None:
+        """Those before this instant were for nothing."""
+        if self._ticks.next_ns < before_ns:
+            self._ticks.take(before_ns - 1)
 
     def run_once(self, now_ns: int) -> None:
         changes = self._state.changes(self._seen)

@@ -71,5 +71,8 @@ class NodeProviderPort(Protocol):
     def take_refusals(self, late_ns: int, now_ns: int) -> list[Refusal]:
         """What was refused since the last time; and what was asked for before `late_ns` and hasn't come, given up."""
 
+    def gives_up_ns(self, after_ns: int) -> int:
+        """Until when `take_refusals` has nothing to tell, if it gives up after so long: 0 for now, NEVER for ever."""
+
     def terminate(self, node_row: int, now_ns: int) -> None:
         """Take a node away, with the daemon sets' pods that are left on it."""

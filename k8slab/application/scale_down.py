@@ -155,13 +155,7 @@ class ScaleDown:
         """int64[]: nodes that are worth trying: first those that were unneeded, then by row. since_ns : int64[N]"""
         from k8slab.kernels.scale_down import Eligibility, worth_trying
 
-        state, of = self._state, self._provider.group_of()
-        out = self._gone()
-        if self._remembered:
-            out[list(self._remembered)] = True
-        disabled = state.node_label(DISABLED_LABEL)
-        if disabled is not None:
-            out |= disabled.equals("true")
+        state, of, out = self._state, self._provider.group_of(), self._out()
         found = np.empty(state.node_count, dtype=np.int64)
         rules = Eligibility(
             _NOT_READY, _UNKNOWN, self._rules.unready_enabled, self._threshold, self._shared_rows, self._gpu,
@@ -172,6 +166,22 @@ class ScaleDown:
         )
         rows = found[:count]
         return np.asarray(rows[np.argsort(since_ns[rows], kind="stable")])
+
+    def _out(self) -> Mask:
+        """bool[N]: nodes that aren't worth trying, whatever runs there."""
+        out = self._gone()
+        if self._remembered:
+            out[list(self._remembered)] = True
+        disabled = self._state.node_label(DISABLED_LABEL)
+        return out if disabled is None else np.asarray(out | disabled.equals("true"))
+
+    def idle_at_most(self) -> tuple[npt.NDArray[np.float64], Ints] | None:
+        """float64[N]: how much of the larger share of some resources, int64[.], may be requested of a node that comes
+        to be worth trying, -1 where that doesn't matter; None if some node is unneeded already, or holds GPUs."""
+        if len(self._unneeded.nodes) or self._gpu.any():
+            return None
+        of = self._provider.group_of()
+        return np.where((of < 0) | self._out(), -1.0, self._threshold[of]), self._shared_rows
 
     def _could_go(self, candidates: Ints, now_ns: int) -> Ints:
         """Those whose pods could all run elsewhere, one after another; the others aren't tried again for a while."""

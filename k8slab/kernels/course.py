@@ -16,9 +16,10 @@ from k8slab.kernels.timers import pop, rise
 
 MAX = np.int64(2**63 - 1)
 # The counters of Desk.counts: rows told, ends and arrivals that are past, timers, nodes freed in this instant, pods
-# tried in it, pods that wait, the next sequence number, all tries, first refusals, nodes that came.
+# tried in it, pods that wait, the next sequence number, all tries, first refusals, nodes that came, those that grew
+# idle, the next look of Rounds.
 TOLD, PAST_ENDS, CAME, TIMERS, FREED, BATCH, WAITS, SEQUENCE, TRIES, REFUSED, NODES = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
-COUNTERS = 11
+IDLE, LOOK_NS, COUNTERS = 11, 12, 13
 
 
 class Desk(NamedTuple):
@@ -99,6 +100,36 @@ def _may_fit(kind, freed, free, board):
     return fits
 
 
+# -- who looks around ----------------------------------------------------------------
+
+
+@borrowing_kernel
+def _is_idle(board, node, row, rounds):
+    """Whether a node has become one that the loop of `rounds` looks at; 0 or 1."""
+    if row >= rounds.most.shape[0] or rounds.most[row] < 0.0:
+        return 0
+    idle = 1
+    for i in range(rounds.shared.shape[0]):
+        r = rounds.shared[i]
+        has = board.allocatable[node, r]
+        if has > 0.0 and board.requested[node, r] / has > rounds.most[row]:
+            idle = 0
+    return idle
+
+
+@borrowing_kernel
+def _looked_until(limit_ns, rounds, count):
+    """The next look up to this instant that isn't for nothing, MAX if there is none; those before are past."""
+    if rounds.every_ns == 0 or count[LOOK_NS] > limit_ns:
+        return MAX
+    if count[WAITS] > 0 or count[IDLE] > 0:
+        return count[LOOK_NS]
+    ahead_ns = limit_ns - count[LOOK_NS]
+    count[LOOK_NS] += (ahead_ns + rounds.every_ns - 1) // rounds.every_ns * rounds.every_ns
+    # A look in the very instant of something else goes step by step.
+    return count[LOOK_NS] if count[LOOK_NS] == limit_ns else MAX
+
+
 # -- an instant ----------------------------------------------------------------------
 
 
@@ -151,6 +182,7 @@ def _join_due(now_ns, course, board, rows, scratch, desk, told):
         desk.freed[count[FREED]] = node
         count[FREED] += 1
         count[NODES] += 1
+        count[IDLE] += 1
         _tell(now_ns, JOINED, -1, node, -1, rows, desk, told)
 
 
@@ -174,6 +206,7 @@ def _end_due(now_ns, course, board, rows, scratch, desk, told):
             pop(timers, count[TIMERS])
         charge(board, node, kind, -1.0)
         rescore_one(board, node, scratch)
+        count[IDLE] += _is_idle(board, node, rows[node], course.rounds)
         desk.freed[count[FREED]] = node
         count[FREED] += 1
         _tell(now_ns, ENDED, row, node, kind, rows, desk, told)
@@ -273,6 +306,7 @@ def _desk_for(course, told):
     everybody = course.pods.row.shape[0]
     counts = np.zeros(COUNTERS, dtype=np.int64)
     counts[WAITS], counts[SEQUENCE] = course.line.shape[0], course.sequence
+    counts[LOOK_NS] = course.rounds.next_ns
     return Desk(
         counts,
         np.empty((3, everybody), dtype=np.int64),
@@ -304,8 +338,10 @@ def live(course, board, rows, told, line, refused_ns, refused):
     late_ns = _first_late_ns(course)
     while True:
         now_ns = _due_ns(course, desk)
-        if now_ns >= course.before_ns or now_ns >= late_ns:
-            return count, min(course.before_ns, late_ns)
+        stop_ns = min(course.before_ns, late_ns)
+        stop_ns = min(stop_ns, _looked_until(min(now_ns, stop_ns), course.rounds, count))
+        if now_ns >= stop_ns:
+            return count, stop_ns
         first_told = count[TOLD]
         _join_due(now_ns, course, board, rows, scratch, desk, told)
         _end_due(now_ns, course, board, rows, scratch, desk, told)

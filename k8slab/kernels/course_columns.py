@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +83,26 @@ class Rules(NamedTuple):
     down: Mask
 
 
+class Rounds(NamedTuple):
+    """A loop that looks around every so often, and finds nothing to do while nobody waits and no node grows idle.
+
+    next_ns, every_ns : when it looks; every_ns 0 for no such loop. A course ends before a look that isn't for nothing
+    before_ns : until then this holds
+    most      : float64[N]  by the state's row: idle is a node of which no larger share of any of `shared` is requested,
+                            below 0 for one that doesn't matter. One that comes is idle
+    shared    : int64[.]    rows of resources
+    """
+
+    next_ns: int
+    every_ns: int
+    before_ns: int
+    most: npt.NDArray[np.float64]
+    shared: Ints
+
+
+NO_ROUNDS: Final = Rounds(0, 0, 2**63 - 1, np.zeros(0), np.zeros(0, dtype=np.int64))
+
+
 class Told(NamedTuple):
     """What happened, in order. at_ns, pod, node : int64[K], verb : int8[K]; node -1 for ADDED, pod -1 for JOINED"""
 
@@ -109,6 +129,7 @@ class Course(NamedTuple):
     sequence: int
     rules: Rules
     joins: Joins
+    rounds: Rounds = NO_ROUNDS
 
 
 class Lived(NamedTuple):

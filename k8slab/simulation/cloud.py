@@ -154,6 +154,12 @@ class Cloud:
             found += [Refusal(int(k), int(counts[k]), TOO_LATE, late=True) for k in np.flatnonzero(counts)]
         return found
 
+    def gives_up_ns(self, after_ns: int) -> int:
+        """Until when `take_refusals` has nothing to tell, if it gives up after so long: 0 for now, NEVER for ever."""
+        if self._refused:
+            return 0
+        return min((lease.launched_ns + after_ns for _, _, lease in self._booting), default=NEVER)
+
     def terminate(self, node_row: int, now_ns: int) -> None:
         """Take a node away, with the pods of daemon sets that are on it."""
         rows = self._state.pods_on(node_row)

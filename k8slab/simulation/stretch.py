@@ -14,7 +14,7 @@ from k8slab.domain.columns import NEVER, Ints
 from k8slab.domain.node_template import NodeTemplate
 from k8slab.domain.ports import ControllerPort
 from k8slab.infrastructure.clocks import VirtualClock
-from k8slab.kernels.course_columns import ADDED, BOUND, JOINED, Course, Ends, Lived, Pods, no_joins
+from k8slab.kernels.course_columns import ADDED, BOUND, JOINED, Course, Ends, Lived, Pods, Rounds, no_joins
 from k8slab.simulation.arriving import Arrivals
 from k8slab.simulation.cloud import Cloud
 from k8slab.simulation.kubelets import Kubelets
@@ -89,6 +89,7 @@ class Stretch:
         *,
         some_may_wait: bool = True,
         nodes_may_join: bool = True,
+        rounds: Rounds | None = None,
     ) -> bool:
         """Live through all instants before this one; False, and nothing done, where that can't be done at once."""
         if not self._quiet() or (len(self._scheduler.queue) and not some_may_wait):
@@ -111,6 +112,7 @@ class Stretch:
         if count or len(ending) or joining:
             course = self._course(at[:count], rows[:count], lasting[:count], ends_ns, ending, before_ns, joining)
             course.pods.may_wait[:] &= some_may_wait
+            course = course if rounds is None else course._replace(rounds=rounds)
             lived = self._placer.live(course, [template for _, template in joining])
             stop_ns = now_ns if lived is None else lived.before_ns
             later = int(np.searchsorted(ends_ns, stop_ns))
