@@ -173,6 +173,19 @@ def _merge(first, second, low, high, out):
 
 
 @kernel
+def _first_rooms(pods, pod_class, request, allowed, free, start):
+    """Raise `start` to the first node with room for each of the pods' classes, as all is before anything moves."""
+    known = np.zeros(request.shape[0], dtype=np.bool_)
+    for i in range(pods.shape[0]):
+        c = pod_class[pods[i]]
+        while not known[c] and start[c] < free.shape[0]:
+            if allowed[c, start[c]] and _fits(request, c, free, start[c]):
+                break
+            start[c] += 1
+        known[c] = True
+
+
+@kernel
 def first_move(
     begin, nodes, price, head, pods, base, duty, pod_class, request, start, allowed, free, is_open, ready, on_option,
     room, capacity, pool, remaining, option_price, outcome, target, left,
@@ -185,7 +198,7 @@ def first_move(
     price   : float64[N]    of each      option_price : float64[G]
     head    : int64[N + 1]  pods[head[n] : head[n + 1]] are candidate n's, sorted
     base    : int64[B]      pods that must be placed in any case, sorted
-    start   : int64[C]      the first node that a class could ever be placed on, as no room comes back
+    start   : int64[C]      the first node that a class could ever be placed on, as no room comes back; raised
     free    : int64[M, R]   as it was when this returns      remaining : int64[K, R]  as it was
     outcome : int8[N]       filled from `begin` on: DELETE, REPLACE, or why not
     target  : int64[P]      filled for the pods of the one that could go
@@ -194,6 +207,9 @@ def first_move(
     queue = np.empty(base.shape[0] + pods.shape[0], dtype=np.int64)
     used = np.zeros((2, room.shape[1]), dtype=np.int64)
     count, order = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
+    # For thousands of candidates each class would look through thousands of full nodes, again and again.
+    _first_rooms(pods, pod_class, request, allowed, free, start)
+    _first_rooms(base, pod_class, request, allowed, free, start)
     begins, limits = start.copy(), remaining.copy()
     for n in range(begin, nodes.shape[0]):
         length = _merge(base, pods, head[n], head[n + 1], queue)
