@@ -12,6 +12,7 @@ import pytest
 import k8slab
 from k8slab.analysis.run_nodes import _mean_count
 from k8slab.application.calendar import Calendar
+from k8slab.application.cluster_autoscaler import ClusterAutoscaler as Loop
 from k8slab.domain.cluster_autoscaler.backoff import GroupBackoff
 from k8slab.domain.columns import NEVER, Codes
 from k8slab.domain.instants import SECOND_NS as S
@@ -297,7 +298,9 @@ def test_a_stream_makes_the_cluster_breathe_and_is_the_same_again():
     assert (runs[0].frames.node_groups["nodes"] <= 20).all()
 
 
-def test_nodes_join_in_stretches_as_they_would_have_one_by_one(monkeypatch):
+@pytest.mark.parametrize(("every", "joins", "scans"), [("8s", 20, 1.0), ("50s", 1, 0.95)])
+def test_nodes_join_in_stretches_as_they_would_have_one_by_one(monkeypatch, every, joins, scans):
+    """And where nobody waits and no node is idle, scans are left out: scans is the share that is left, at the most."""
     kinds = [
         InstanceType(name=f"x{cpu}", resources={"cpu": cpu, "memory": "16Gi"}, price_per_hour=cpu, boot=Uniform(1, 60))
         for cpu in (4, 6)
@@ -307,10 +310,11 @@ def test_nodes_join_in_stretches_as_they_would_have_one_by_one(monkeypatch):
         for kind in kinds
     ]
     shapes = k8slab.Workload.from_frame({"pod": list("abc"), "cpu": ["900m", 2, 5], "memory": ["1Gi", "2Gi", "3Gi"]})
-    stream = PodStream("batch", shapes, Poisson("8s"), Exponential("6m"))
-    found, joined = [], Counter()
-    ahead = Cloud.join_ahead
+    stream = PodStream("batch", shapes, Poisson(every), Exponential("6m"))
+    found, joined, looked = [], Counter(), []
+    ahead, scan = Cloud.join_ahead, Loop._scan
     monkeypatch.setattr(Cloud, "join_ahead", lambda cloud, n: joined.update(ahead=n) or ahead(cloud, n))
+    monkeypatch.setattr(Loop, "_scan", lambda loop, now_ns: joined.update(scans=1) or scan(loop, now_ns))
     for leaps in (True, False):
         if not leaps:
             monkeypatch.setattr(Calendar, "_leaps", lambda *_: False)
@@ -319,9 +323,11 @@ def test_nodes_join_in_stretches_as_they_would_have_one_by_one(monkeypatch):
         columns = {name: column.tolist() for name, column in world.state.journal.columns().items()}
         tables = {name: {k: v.tolist() for k, v in world.sink.columns(name).items()} for name in TABLES}
         found.append((columns, tables, world.scheduler.attempts, run.frames.node_intervals.to_csv()))
+        looked.append(joined.pop("scans"))
     assert found[0] == found[1]
-    assert joined["ahead"] > 20
-    assert run.metrics["nodes_removed"][0] > 3
+    assert joined["ahead"] >= joins
+    assert run.metrics["nodes_removed"][0] >= joins / 10
+    assert looked[0] <= scans * looked[1]
 
 
 @pytest.mark.parametrize(

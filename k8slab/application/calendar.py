@@ -132,6 +132,8 @@ class Calendar:
         self._lock = lock if lock is not None else nullcontext()
         self._controllers: list[ControllerPort] = []
         self._far_sighted: list[FarSighted] = []
+        # The first of those that have rounds: whether one has takes long to ask.
+        self._patient: Patient | None = None
         for controller in controllers:
             self.add(controller)
 
@@ -148,6 +150,7 @@ class Calendar:
         if isinstance(controller, FarSighted):
             self._far_sighted.append(controller)
         self._controllers.sort(key=lambda one: (one.rank, one.name))
+        self._look_for_patient()
 
     def remove(self, name: str) -> None:
         """Call this controller no more. UnknownName if there is none of this name."""
@@ -156,11 +159,16 @@ class Calendar:
             raise UnknownName("controller", name, names)
         gone = self._controllers.pop(names.index(name))
         self._far_sighted = [one for one in self._far_sighted if one is not gone]
+        self._look_for_patient()
 
     def wrap(self, make: Callable[[ControllerPort], ControllerPort]) -> None:
         """Let each controller be called through what `make` makes of it: of the same name and rank."""
         self._controllers = [make(one) for one in self._controllers]
         self._far_sighted = [one for one in self._controllers if isinstance(one, FarSighted)]
+        self._look_for_patient()
+
+    def _look_for_patient(self) -> None:
+        self._patient = next((one for one in self._controllers if isinstance(one, Patient)), None)
 
     def next_ns(self) -> int:
         """When a controller is due next, NEVER if none is."""
@@ -204,18 +212,16 @@ class Calendar:
         if leaper is None:
             return False
         now_ns, before_ns = self._clock.now(), until_ns + 1
-        patient, rounds = None, None
+        rounds: Rounds | None = None
         for one in self._controllers:
             if one not in leaper.covers:
                 if getattr(one, "heeds_pods", True):
                     return False
                 if one in self._far_sighted:
                     continue
-                if rounds is None and isinstance(one, Patient):
-                    patient, rounds = one, one.rounds(now_ns)
-                    if rounds is not None:
-                        before_ns = min(before_ns, rounds.before_ns)
-                        continue
+                if one is self._patient and (rounds := self._patient.rounds(now_ns)) is not None:
+                    before_ns = min(before_ns, rounds.before_ns)
+                    continue
                 due_ns = one.next_ns(now_ns)
                 before_ns = before_ns if due_ns is None else min(before_ns, due_ns)
         if before_ns <= at_ns:
@@ -228,8 +234,8 @@ class Calendar:
             leapt = leaper.leap(
                 before_ns, self._far_sighted, some_may_wait=some_may_wait, nodes_may_join=nodes_may_join, rounds=rounds
             )
-        if patient is not None and rounds is not None and leapt:
-            patient.skip_rounds(self._clock.now())
+        if self._patient is not None and rounds is not None and leapt:
+            self._patient.skip_rounds(self._clock.now())
         return leapt
 
     @staticmethod
