@@ -26,7 +26,8 @@ class Board(NamedTuple):
     request     : float64[R, C]
     allowed     : bool[N, C]        may a class use a node, as far as both are described
     bonus       : float64[N]        a score that depends on the node alone
-    scoring     : how scores are computed
+    largest     : float64[R]        the most that a node has
+    scoring     : how scores are computed; None where `pair` says it, so that it isn't even compiled
     pair        : the same as a sum over two resources, which is faster; None where they aren't one
     """
 
@@ -37,7 +38,8 @@ class Board(NamedTuple):
     request: Floats
     allowed: npt.NDArray[np.bool_]
     bonus: Floats
-    scoring: Scoring
+    largest: Floats
+    scoring: Scoring | None
     pair: Pair | None
 
 
@@ -55,7 +57,7 @@ def scratch_for(board):
 
 
 @borrowing_kernel
-def _score_by_plugins(board, node, scratch):
+def _score_by_plugins(board, node, scoring, scratch):
     """Fill the node's points, whether a pod fits or not."""
     used, can, part, total, _ = scratch
     request = board.request
@@ -64,17 +66,17 @@ def _score_by_plugins(board, node, scratch):
         for c in range(request.shape[1]):
             can[r, c] = has
             used[r, c] = holds + request[r, c]
-    score_pairs(Asked(used, request, used, request, used, request), can, board.scoring, part, total)
+    score_pairs(Asked(used, request, used, request, used, request), can, scoring, part, total)
     extra = board.bonus[node] + 1.0
     for c in range(total.shape[0]):
         board.points[node, c] = np.int32(total[c] + extra)
 
 
 @borrowing_kernel
-def _score(board, node, pair, scratch):
-    if pair is None:
-        _score_by_plugins(board, node, scratch)
-    # Asked again so that numba leaves it out where there is none.
+def _score(board, node, scoring, pair, scratch):
+    # Each asked by itself, as numba leaves out what would use a None.
+    if scoring is not None:
+        _score_by_plugins(board, node, scoring, scratch)
     if pair is not None:
         has, holds = board.allocatable[node], board.requested[node]
         score_by_pair(has, holds, board.request, board.bonus[node], pair, board.points[node])
@@ -85,7 +87,7 @@ def rescore_one(board, node, scratch):
     """A node holds more or less than before, or is described otherwise."""
     _, _, part, _, top = scratch
     request, points = board.request, board.points[node]
-    _score(board, node, board.pair, scratch)
+    _score(board, node, board.scoring, board.pair, scratch)
     # Floats that say whether it fits: booleans are an eighth as wide, and would end SIMD.
     for c in range(part.shape[0]):
         part[c] = 1.0 if board.allowed[node, c] else 0.0

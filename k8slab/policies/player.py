@@ -63,7 +63,7 @@ class _Table:
     def add(self, rows: Ints, allocatable: Floats) -> bool:
         """Nodes that came, of which only allocatable float64[n, R] is known yet; False if there is no room."""
         first, stop = len(self.rows), len(self.rows) + len(rows)
-        if stop > len(self.store.allocatable) or (allocatable > self.board.scoring.largest).any():
+        if stop > len(self.store.allocatable) or (allocatable > self.board.largest).any():
             return False
         self.store.allocatable[first:stop] = allocatable
         self.rows = np.concatenate([self.rows, rows])
@@ -289,10 +289,10 @@ class Player:
         board, now_has = table.board, in_units(has, table.units).T
         changes = bool((board.allocatable[places] != now_has).any())
         board.allocatable[places] = now_has
-        if changes and (board.allocatable.max(axis=0, initial=0.0) != board.scoring.largest).any():
+        if changes and (board.allocatable.max(axis=0, initial=0.0) != board.largest).any():
             # The largest node is no longer as large as the scores think that measure by it.
             largest = np.maximum(board.allocatable.max(axis=0, initial=0.0), table.gone)
-            return not (largest != board.scoring.largest).any()
+            return not (largest != board.largest).any()
         return True
 
     def _describe(self, rows: Ints) -> bool:
@@ -377,7 +377,7 @@ def _room_for(problem: Problem, nodes: int) -> Board:
     from k8slab.kernels.churn import SIZE, Board
 
     blocks, classes, resources = -(-nodes // SIZE), len(problem.pod_class), len(problem.units)
-    nodes = blocks * SIZE
+    nodes, pair = blocks * SIZE, pair_of(problem)
     return Board(
         points=np.zeros((nodes, classes), dtype=np.int32),
         best=np.zeros((classes, blocks), dtype=np.int32),
@@ -386,8 +386,9 @@ def _room_for(problem: Problem, nodes: int) -> Board:
         request=np.ascontiguousarray(problem.request[:, problem.pod_class]),
         allowed=np.zeros((nodes, classes), dtype=np.bool_),
         bonus=np.zeros(nodes),
-        scoring=problem.scoring,
-        pair=pair_of(problem),
+        largest=problem.scoring.largest,
+        scoring=problem.scoring if pair is None else None,
+        pair=pair,
     )
 
 

@@ -186,6 +186,8 @@ class Stretch:
         pods = Pods(
             everybody, kind, lasting, priority, may_wait, may_go, refusals.copy(), since_ns.copy(), sequence.copy()
         )
+        # Side by side, as a kernel is compiled once more for numbers that aren't.
+        ends_ns, ending = np.ascontiguousarray(ends_ns), np.ascontiguousarray(ending)
         ends = Ends(ends_ns, ending, np.zeros(len(ending), dtype=np.int64), state.pod_node[ending].astype(np.int64))
         rules = self._scheduler.rules(self._kubelets.nodes_down)
         line = np.arange(come, len(everybody))
