@@ -162,6 +162,33 @@ def test_autoscalers_that_look_ahead_live_as_they_would_have(seed, load):
     assert quick < len(steps)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_counting_the_pods_to_which_something_happened_is_as_counting_all(seed, monkeypatch):
+    web = [
+        Deployment(name, {"cpu": "200m", "memory": "50"}, replicas=2, startup="10s", load=load)
+        for name, load in (("web", SWING), ("api", Load("600m", swing=0.3, period="1h")), ("own", None))
+    ]
+    scalers = [
+        HorizontalAutoscaler("web", 1, 5, [Metric(utilization=60)]),
+        HorizontalAutoscaler("api", 2, 6, [Metric(utilization=50), Metric(resource="memory", utilization=70)]),
+        HorizontalAutoscaler("own", 1, 4, [Metric(utilization=60)]),
+    ]
+    faults = [NodeFailures(mtbf="1h", repair="5m"), PodCrashes(mtbf="40m")]
+    found = []
+    for every in (False, True):
+        if every:
+            monkeypatch.setattr("k8slab.application.horizontal_scaler.SampledMetrics", type(None))
+        world = new_world(NODES, web, KUBE, seed, 3 * 3600 * SECOND_NS)
+        build_health(world, faults, None)
+        build_autoscalers(scalers, world)
+        world.calendar.run_until(world.until_ns)
+        tables = {name: {k: v.tolist() for k, v in world.sink.columns(name).items()} for name in TABLES}
+        record = {k: v.tolist() for k, v in world.parts["scaling"][0].columns().items()}
+        found.append((columns(world.state), repr(tables), repr(record)))
+    assert found[0] == found[1]
+    assert len(world.sink.columns("scaling")["time_ns"]) > 10
+
+
 # -- the state's verb ------------------------------------------------------------------
 
 
