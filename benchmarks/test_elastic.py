@@ -120,7 +120,7 @@ def breathing(pods: int, days: float) -> Simulation:
     return Simulation(cluster_of(groups), stream, autoscalers=[autoscaler])
 
 
-@pytest.mark.parametrize(("days", "joined", "removed"), [(0.21, 300, 0), (1.0, 5_500, 1_500), (2.0, 10_000, 5_500)])
+@pytest.mark.parametrize(("days", "joined", "removed"), [(0.5, 3_500, 0), (1.0, 5_500, 1_500), (2.0, 10_000, 5_500)])
 def test_days_of_nodes_that_come_and_go(days, joined, removed, record_property):
     """Of a week with 500,000 pods; 90 s are wanted of the whole, which isn't reached yet."""
     simulation = breathing(500_000, 7)
