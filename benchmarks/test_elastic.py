@@ -132,7 +132,9 @@ def test_days_of_nodes_that_come_and_go(days, joined, removed, record_property):
     nodes = run.frames.node_groups.groupby("start_ns")["nodes"].sum()
     found = {name: int(run.metrics[name][0]) for name in ("nodes_launched", "nodes_removed", "pods_evicted")}
     print(f"{days:g} days: {seconds:.1f} s of CPU; {nodes.min():,.0f} to {nodes.max():,.0f} nodes; {run}; {found}")
-    assert run.metrics["pods_placed"][0] == run.metrics["pods_arrived"][0] > 0
+    assert run.metrics["pods_placed"][0] + run.metrics["pods_never_placed"][0] == run.metrics["pods_arrived"][0] > 0
+    # Some wait for nodes that boot while the run ends.
+    assert run.metrics["pods_never_placed"][0] < 0.01 * run.metrics["pods_arrived"][0]
     assert found["nodes_launched"] > joined
     assert found["nodes_removed"] >= removed
     intervals = run.frames.node_intervals
