@@ -146,8 +146,13 @@ def test_a_kernel_gives_the_same_to_python_and_to_kernels():
     assert _add_often.py_func(np.zeros(1, dtype=np.int64), 5) == 25
 
 
+def compiled_here(function):
+    """A kernel of its own that is found on no disk."""
+    return _jit._dispatcher(function.py_func, {"error_model": "numpy", "nogil": True}, version_info.short)
+
+
 def test_a_called_kernel_is_compiled_once_for_numbers_written_out_and_others():
-    _add_often(np.zeros(1, dtype=np.int64), np.int64(5))
+    compiled_here(_add_often)(np.zeros(1, dtype=np.int64), np.int64(5))
     assert len(_add._called.overloads) == 1
 
 
@@ -238,8 +243,8 @@ def test_what_a_kernel_gives_back_of_what_it_was_lent_stays_as_it_is():
 
 
 def test_a_tuple_that_is_lent_is_one_argument():
-    _sum_over(_Whole(True, _Part(np.arange(3), 2), np.zeros((3, 2)), 0.5), None)
-    (library,) = (each.library for each in _of_part._called.overloads.values())
+    compiled_here(_sum_over)(_Whole(True, _Part(np.arange(3), 2), np.zeros((3, 2)), 0.5), None)
+    library = next(iter(_of_part._called.overloads.values())).library
     (function,) = (each for each in library._final_module.functions if "_of_part" in each.name)
     # What is returned, the exception, the tuple, the number.
     assert len(list(function.arguments)) == 4
@@ -294,6 +299,17 @@ def test_the_listener_is_told_once():
     _compiling.tell()
     _compiling.tell()
     assert told == ["once"]
+
+
+@pytest.mark.parametrize(("listens", "looks", "said"), [(False, True, 1), (False, False, 0), (True, True, 0)])
+def test_who_sits_before_the_screen_is_told_where_nobody_listens(listens, looks, said, monkeypatch, capsys):
+    monkeypatch.setattr(_compiling, "_told", False)
+    monkeypatch.setattr(_compiling, "_listeners", [lambda: None] if listens else [])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: looks, raising=False)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    for _ in range(2):
+        _compiling.tell()
+    assert capsys.readouterr().err == f"{_compiling.MESSAGE}\n" * said
 
 
 def test_a_numba_that_was_not_tried_compiles_its_own_way():

@@ -71,10 +71,9 @@ class ProgressBar:
         if _compiling_said or (self._silent and not self._told):
             return
         _compiling_said = True
-        message = "compiling kernels for the first time (5 to 30 s, once)"
         if self._silent:
-            print(message, file=sys.stderr, flush=True)
-        self.say(message)
+            print(_compiling.MESSAGE, file=sys.stderr, flush=True)
+        self.say(_compiling.MESSAGE)
 
     def close(self) -> None:
         """Leave the bar as it stands."""

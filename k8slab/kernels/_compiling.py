@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from typing import Final
 
+MESSAGE: Final = "compiling kernels for the first time (5 to 30 s, once)"
 _listeners: list[Callable[[], None]] = []
+_told = False
 
 
 def listen(listener: Callable[[], None]) -> None:
@@ -19,6 +23,10 @@ def forget(listener: Callable[[], None]) -> None:
 
 
 def tell() -> None:
-    """A kernel has to be compiled."""
+    """A kernel has to be compiled. Where nobody listens, whoever sits before the screen is told, once."""
+    global _told
+    if not (_listeners or _told) and (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        print(MESSAGE, file=sys.stderr, flush=True)
+    _told = True
     while _listeners:
         _listeners.pop()()
