@@ -301,6 +301,17 @@ def test_the_pods_of_a_stream_are_asked_as_those_of_a_workload(tmp_path):
         load_scenario(written(tmp_path, text.replace("NoSchedule", "NoShedule", 1)))
 
 
+def test_pods_say_where_they_may_run_as_in_a_manifest(tmp_path):
+    chosen = 'spec = { nodeSelector = { disc = "ssd" } }'
+    text = SCENARIO.replace("pods = { classes = 3, pods = 20 }", f"pods = {{ requests = {{ cpu = 1 }}, {chosen} }}")
+    text = text.replace("[[deployment]]\n", f"[[deployment]]\n{chosen}\n")
+    stream, web = load_scenario(written(tmp_path, text)).simulation.parts[:2]
+    assert stream.pods.specs[0].node_selector == web.pod_spec().node_selector == (("disc", "ssd"),)
+    wrong = text.replace("nodeSelector", "nodeSelectr")
+    with pytest.raises(InputError, match=r"scenario.toml, \[\[\w+\]\].* spec: unknown key .* 'nodeSelector'"):
+        load_scenario(written(tmp_path, wrong))
+
+
 def test_a_stream_may_come_at_a_traces_times(tmp_path):
     pods = Workload.synthetic(pods=4, seed=1)
     timed = pods.to_frame().assign(arrival_ns=[9, 5, 7, 60])

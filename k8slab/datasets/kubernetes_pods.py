@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
@@ -29,8 +29,11 @@ from k8slab.domain.pod_spec import (
     SpreadConstraint,
 )
 from k8slab.domain.taints import EFFECTS
+from k8slab.errors import UnknownName
 
 T = TypeVar("T")
+
+TEMPLATE_KEYS: Final = ("affinity", "nodeSelector", "preemptionPolicy", "topologySpreadConstraints")
 
 _FINISHED: Final = ("Succeeded", "Failed")
 _REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -126,6 +129,20 @@ class PodReader:
     def _request(self, pod: ApiObject) -> tuple[Amounts, tuple[Adjustment, ...]]:
         request = pod_request(pod, bound=self._bound)
         return request, pod_adjustments(pod, request)
+
+
+def template_spec(kind: str, metadata: Mapping[str, Any], spec: Mapping[str, Any]) -> PodSpec:
+    """What a template's pods say about where they may run, of a manifest's words.
+
+    metadata : name, namespace and labels of the workload's pods
+    spec     : of a manifest's pod spec what TEMPLATE_KEYS names
+
+    Raises InputError with kind, namespace/name and field of what an API server would refuse.
+    """
+    for key in spec:
+        if key not in TEMPLATE_KEYS:
+            raise UnknownName("key of a template's spec", key, TEMPLATE_KEYS)
+    return _spec(ApiObject(kind, {"metadata": metadata, "spec": spec}), (), "")
 
 
 def _once(known: dict[str, T], worded: str, read: Callable[[], T]) -> T:

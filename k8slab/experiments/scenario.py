@@ -247,7 +247,7 @@ class _Reader:
             read: Workload = self.loaded(Workload, table["file"], f"{where} file")
             return read
         if "requests" in table:
-            self.known_keys(table, ("requests", "priority", "tolerations", "namespace"), where)
+            self.known_keys(table, ("requests", "priority", "tolerations", "namespace", "labels", "spec"), where)
             # Checked as a workload's are, by one that is made for nothing else.
             like = self.build(Deployment, {**table, "name": "pods"}, where)
             schema = ResourceSchema.of(like.requests)
@@ -256,6 +256,8 @@ class _Reader:
             return Workload.of(
                 ["shape"], vector[None], schema, priority=[like.priority],
                 namespaces=Codes.constant(like.namespace, 1), tolerations=Codes.constant(tolerated, 1),
+                labels={key: Codes.constant(value, 1) for key, value in like.labels.items()},
+                specs=Codes.constant(like.pod_spec(), 1) if like.spec else None,
             )  # fmt: skip
         self.known_keys(table, ("classes", "pods", "seed"), where)
         sizes = {"pods": 10 * len(cluster), "classes": 20, "seed": 0, **table}

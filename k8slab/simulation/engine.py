@@ -176,6 +176,7 @@ def _spec(part: Deployment | StatefulSet | Job | DaemonSet, schema: ResourceSche
         labels={**part.labels, WORKLOAD: part.name},
         tolerations=tuple(toleration_of(text) for text in part.tolerations),
         priority=part.priority,
+        spec=part.pod_spec(),
         startup_ns=duration_ns(part.startup),
     )
     if isinstance(part, Deployment):

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from k8slab.datasets.kubernetes_pods import template_spec
 from k8slab.datasets.taints import parse_tolerations
 from k8slab.datasets.workload import Workload
-from k8slab.errors import InputError
+from k8slab.domain.pod_spec import PodSpec
+from k8slab.errors import InputError, UnknownName
 from k8slab.simulation.arrivals import ArrivalProcess
 from k8slab.simulation.distributions import Distribution, Span, as_distribution
 from k8slab.simulation.usage import Load, Usage
@@ -49,6 +51,8 @@ class _Template:
     priority    : a whole number, the higher the sooner
     startup     : how long until a container is ready after its start
     usage       : what a pod uses of its request
+    spec        : what else says where it may run, in a manifest's words: nodeSelector, affinity,
+                  topologySpreadConstraints; and preemptionPolicy
 
     Raises InputError that names the workload, the key and the value.
     """
@@ -61,12 +65,13 @@ class _Template:
     priority: int = 0
     startup: Span = 0
     usage: Usage = field(default_factory=Usage)
+    spec: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in ("name", "namespace"):
             if not isinstance(getattr(self, key), str) or not getattr(self, key):
                 raise InputError(f"{self}: {key}={getattr(self, key)!r}; wanted a text")
-        for key in ("requests", "labels"):
+        for key in ("requests", "labels", "spec"):
             if not isinstance(getattr(self, key), Mapping):
                 raise InputError(f"{self}: {key}={getattr(self, key)!r}; wanted keys and values")
         for name, quantity in self.requests.items():
@@ -78,6 +83,15 @@ class _Template:
         self._check_tolerations()
         self._whole("priority", self.priority, -(2**31))
         duration_ns(self.startup, f"{self}: startup")
+        self.pod_spec()
+
+    def pod_spec(self) -> PodSpec:
+        """What a scheduler reads of `spec`."""
+        metadata = {"name": self.name, "namespace": self.namespace, "labels": dict(self.labels)}
+        try:
+            return template_spec(type(self).__name__, metadata, self.spec)
+        except UnknownName as error:
+            raise InputError(f"{self}: spec: {error}") from error
 
     def __str__(self) -> str:
         return f"{type(self).__name__} {self.name!r}"
@@ -170,6 +184,11 @@ class Job(_Template):
 @dataclass(frozen=True)
 class DaemonSet(_Template):
     """A pod on every node, whatever state the node is in; put there by its own controller, where there is room."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.spec:
+            raise InputError(f"{self}: spec={self.spec!r}; a daemon set has a pod on every node here, wanted none")
 
 
 Part = Workload | PodStream | Deployment | StatefulSet | Job | DaemonSet
