@@ -160,7 +160,7 @@ def test_while_nobody_leads_nothing_is_bound_and_then_everything():
     assert (came["bound_s"] * SECOND >= gap.end_ns).all()
     assert run.metrics["commit_latency_p99"][0] > 1000
     assert run.metrics["leader_losses"] == (1, "count")
-    assert f"{run.metrics['commit_latency_p50'][0]:,.1f} ms" in run._repr_html_()
+    assert f"{run.metrics['commit_latency_p50'][0]:,.1f}\u00a0ms" in run._repr_html_()
     again = stored_run()
     for name in run.frames:
         assert run.frames[name].equals(again.frames[name]), name
